@@ -1,0 +1,3 @@
+"""Feature-aligned dense prediction for PyTorch."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,36 @@
+"""Errors that speak to the user: what was got, what was expected, what to do.
+
+The command line prints these as one line and exits with code 2; every other exception is a defect of ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FeatalignError(Exception):
+    """Base of every error whose message is meant for the user."""
+
+
+class ConfigError(FeatalignError, ValueError):
+    """A name, an option or a recipe field that cannot be used as given."""
+
+
+class DataError(FeatalignError):
+    """A file or folder that cannot be used as data; the message names it."""
+
+
+class WeightsError(FeatalignError):
+    """A model file that is corrupt, unsafe to read, or of another model."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The hint that ends an error about an unknown ``name``: its nearest spelling, else everything there is.
+
+    >>> did_you_mean("bilinaer", ["bilinear", "nearest"])
+    'did you mean "bilinear"?'
+    """
+    options = sorted(known)
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    return f'did you mean "{near[0]}"?' if near else f"expected one of: {', '.join(options)}"
