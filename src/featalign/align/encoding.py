@@ -1,0 +1,110 @@
+"""Position encodings of the relative coordinate (IFA section 3.3, Eq. 2; Table 4)."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from featalign.errors import ConfigError, did_you_mean
+
+Encoding = Literal["none", "coord", "sine", "cosine", "fixed", "learned"]
+Frequencies = Literal["published", "paper"]
+
+
+class PositionEncoding(nn.Module):
+    """Relative coordinates (…, 2) in (row, column) order to codes (…, :attr:`channels`).
+
+    Args:
+        kind: row of IFA's Table 4. ``none``: nothing; ``coord``: the coordinates themselves; ``sine`` / ``cosine``: coordinates
+            and one of the two functions; ``fixed``: coordinates and both; ``learned``: the same with frequencies that train, as a
+            dense (functions, 2) matrix that starts axis by axis and may come to mix rows and columns.
+        dims: size of the encoding without the two coordinates (the paper tries 12 … 72 and takes 24). A multiple of 4, of 2 for
+            ``sine`` and ``cosine``. Not used by ``none`` and ``coord``.
+        frequencies: ``published`` (default) spaces n frequencies per axis evenly from 2^0 to 2^octaves, which is what the
+            reported models were trained with; ``paper`` is Eq. 2 as printed, 2 e^l for l = 1 … n.
+        octaves: range of the ``published`` frequencies.
+
+    Raises:
+        ConfigError: for an unknown kind or a size that does not divide.
+    """
+
+    def __init__(
+        self,
+        kind: Encoding = "learned",
+        *,
+        dims: int = 24,
+        frequencies: Frequencies = "published",
+        octaves: float = 6.0,
+    ) -> None:
+        super().__init__()
+        if kind not in get_args(Encoding):
+            raise ConfigError(f'unknown position encoding "{kind}": {did_you_mean(kind, get_args(Encoding))}')
+        self.kind = kind
+        self.functions = {"sine": 1, "cosine": 1, "fixed": 2, "learned": 2}.get(kind, 0)
+        if self.functions and (dims <= 0 or dims % (2 * self.functions)):
+            raise ConfigError(f'dims must be a positive multiple of {2 * self.functions} for "{kind}", got {dims}')
+        matrix = (
+            _axis_frequencies(dims // (2 * self.functions), frequencies, octaves)
+            if self.functions
+            else torch.empty(0, 2)
+        )
+        if kind == "learned":
+            self.frequencies = nn.Parameter(matrix)
+        else:
+            self.register_buffer("frequencies", matrix, persistent=False)
+
+    @property
+    def channels(self) -> int:
+        """Length of one code."""
+        return 0 if self.kind == "none" else 2 + self.functions * self.frequencies.shape[0]
+
+    def forward(self, offsets: Tensor) -> Tensor:
+        if self.kind == "none":
+            return offsets[..., :0]
+        if self.kind == "coord":
+            return offsets
+        phase = offsets @ self.frequencies.to(offsets.dtype).T
+        waves = {"sine": (phase.sin(),), "cosine": (phase.cos(),)}.get(self.kind) or (phase.sin(), phase.cos())
+        return torch.cat((offsets, *waves), -1)
+
+    def extra_repr(self) -> str:
+        return f'"{self.kind}", channels={self.channels}'
+
+
+class GridEmbedding(nn.Module):
+    """The published code's ``learn_pe``: one learned vector per row and per column of the query grid, relative to nothing.
+
+    No table of the paper uses it, and it answers on square grids of at most ``limit`` rows only, so no model here offers it:
+    it is the means to read such a checkpoint.
+
+    Args:
+        channels: length of a row's and of a column's vector; codes have twice that, column first.
+        limit: largest grid.
+    """
+
+    def __init__(self, channels: int, *, limit: int = 100) -> None:
+        super().__init__()
+        self.row_embed = nn.Embedding(limit, channels)
+        self.col_embed = nn.Embedding(limit, channels)
+        nn.init.uniform_(self.row_embed.weight)
+        nn.init.uniform_(self.col_embed.weight)
+
+    def forward(self, side: int) -> Tensor:
+        """Codes of a ``side`` x ``side`` grid: (side * side, 2 * channels), row by row."""
+        rows = self.row_embed.weight[:side, None].expand(-1, side, -1)
+        columns = self.col_embed.weight[None, :side].expand(side, -1, -1)
+        return torch.cat((columns, rows), -1).flatten(0, 1)
+
+
+def _axis_frequencies(count: int, kind: Frequencies, octaves: float) -> Tensor:
+    """``count`` frequencies for the row coordinate, then the same for the column coordinate: (2 * count, 2)."""
+    if kind == "published":
+        values = 2.0 ** torch.linspace(0, octaves, count)
+    elif kind == "paper":
+        values = 2.0 * torch.exp(torch.arange(1, count + 1, dtype=torch.float32))
+    else:
+        raise ConfigError(f'unknown frequencies "{kind}": {did_you_mean(kind, get_args(Frequencies))}')
+    zeros = torch.zeros_like(values)
+    return torch.cat((torch.stack((values, zeros), -1), torch.stack((zeros, values), -1)))

@@ -1,0 +1,54 @@
+"""Writing files so that nobody ever sees half of one: a temporary name beside the target, then a rename."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from featalign.errors import FeatalignError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` to write to; on leaving the block it is flushed to disk and becomes ``path``.
+
+    If the block fails, the temporary file is removed and ``path`` is as it was. The temporary name keeps the suffix,
+    because some writers choose their format by it. The folder is made if it is missing. The block should do nothing
+    but write: every OSError in it is reported as a failure to write ``path``.
+
+    Raises:
+        FeatalignError: naming ``path`` and the reason (no permission, disk full, …).
+    """
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise FeatalignError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        _remove(temporary)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write the whole of ``content`` (text as UTF-8) to ``path``, or leave ``path`` as it was. See atomic_path."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def _flush(path: Path) -> None:
+    """Force the bytes to disk: without it a power cut after the rename can leave an empty file."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    """Remove what a failed write left; a failure here must not hide the first one."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return

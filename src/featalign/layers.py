@@ -1,0 +1,31 @@
+"""The small layers that every network here is made of."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalization that also trains on a single value per channel, as a 1x1 map with batch 1 has.
+
+    Such a map has no variance to normalize by; PyTorch raises. Here it is normalized by the running statistics, as in
+    evaluation, and does not change them. This happens behind image-level pooling (ASPP, pyramid pooling) at batch 1.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and input.shape[0] * input.shape[2] * input.shape[3] == 1:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(input)
+
+
+def conv_norm_relu(
+    in_channels: int, out_channels: int, kernel: int = 1, *, dilation: int = 1, bias: bool = False
+) -> nn.Sequential:
+    """Convolution that keeps the size, batch normalization, ReLU."""
+    padding = dilation * (kernel // 2)
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=bias),
+        BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )

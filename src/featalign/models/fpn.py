@@ -1,0 +1,147 @@
+"""FPN with the levels aligned by an implicit function (IFA, Fig. 2), or by one of its plain siblings (IFA Table 1).
+
+image ──▶ backbone ──▶ stride 4   C2 ──1x1──▶ width ─┐
+                       stride 8   C3 ──1x1──▶ width ─┤   asked at any coordinate
+                       stride 16  C4 ──1x1──▶ width ─┼──▶ ImplicitFunction ──▶ K logits
+                       stride 32  C5 ──1x1 or ASPP──▶┘
+                                  C4 ──▶ auxiliary head (training)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from featalign.align import ImplicitFunction
+from featalign.align.encoding import Encoding, Frequencies
+from featalign.align.ifa import Resample
+from featalign.backbones import Pyramid
+from featalign.context import ASPP
+from featalign.errors import ConfigError, did_you_mean
+from featalign.layers import conv_norm_relu
+from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
+from featalign.spec import Classes
+
+Align = Literal["ifa", "bilinear", "nearest"]
+
+
+class ImplicitDecoder(nn.Module):
+    """Backbone maps, finest first, to K logits on any grid: one 1x1 convolution per level, then the implicit function.
+
+    Args:
+        channels: of the backbone maps.
+        classes: K.
+        width: channels of every level after its 1x1 convolution.
+        aspp: put atrous spatial pyramid pooling, with this many channels per branch, on the coarsest map (IFA*); 0 for none.
+        function: the rest, see :class:`~featalign.align.ImplicitFunction`.
+    """
+
+    def __init__(self, channels: Sequence[int], *, width: int, aspp: int, function: ImplicitFunction) -> None:
+        super().__init__()
+        *fine, coarse = channels
+        top = ASPP(coarse, width, inner=aspp) if aspp else conv_norm_relu(coarse, width, bias=True)
+        self.laterals = nn.ModuleList([*(conv_norm_relu(c, width, bias=True) for c in fine), top])
+        self.function = function
+
+    def project(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Backbone maps to levels of ``width`` channels."""
+        return [lateral(level) for lateral, level in zip(self.laterals, maps, strict=True)]
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
+        """Backbone maps to logits (B, K, *size), on the finest map's grid by default."""
+        return self.function(self.project(maps), size)
+
+
+class FPN(Segmentor):
+    """See the figure above; ``config`` and arguments as in :func:`fpn`."""
+
+    def __init__(
+        self,
+        classes: Classes,
+        *,
+        backbone: Pyramid,
+        decoder: ImplicitDecoder,
+        auxiliary: AuxiliaryHead | None = None,
+        align_corners: bool = False,
+    ) -> None:
+        seamless = decoder.function.blend
+        super().__init__(
+            classes,
+            in_channels=backbone.in_channels,
+            auto_mode="dense" if seamless else "resized",
+            align_corners=align_corners,
+        )
+        self.backbone = backbone
+        self.decoder = decoder
+        self.auxiliary = auxiliary
+
+    def encode(self, images: Tensor) -> Features:
+        self.check_images(images)
+        maps = self.backbone(images)
+        deep = maps[2] if self.training and self.auxiliary is not None else None
+        size = (images.shape[-2], images.shape[-1])
+        return Features(self.decoder.project(maps), self.backbone.strides, size, deep)
+
+    def answer_grid(self, features: Features, size: tuple[int, int] | None) -> Tensor:
+        return self.decoder.function(features.maps, size)
+
+    def query(self, features: Features, points: Tensor) -> Tensor:
+        return self.decoder.function.at(features.maps, points)
+
+
+def fpn(
+    classes: Classes,
+    *,
+    align: Align = "ifa",
+    backbone: str = "resnet50",
+    pretrained: bool = False,
+    in_channels: int = 3,
+    width: int = 256,
+    hidden: Sequence[int] = (512, 256, 256),
+    aspp: int = 0,
+    blend: Resample = "nearest",
+    encoding: Encoding = "learned",
+    dims: int = 24,
+    frequencies: Frequencies = "published",
+    octaves: float = 6.0,
+    auxiliary: bool = True,
+    align_corners: bool = False,
+    ceil_pool: bool = False,
+    multi_grid: Sequence[int] | None = None,
+) -> FPN:
+    """Build :class:`FPN`.
+
+    Args:
+        classes: what it tells apart.
+        align: ``ifa``; or ``bilinear`` / ``nearest``, the same decoder without position code (IFA Table 1).
+        backbone, pretrained, in_channels, ceil_pool, multi_grid: see :class:`~featalign.backbones.Pyramid`.
+        width, aspp: see :class:`ImplicitDecoder`. The papers' ResNet-18 models have width 64.
+        hidden, encoding, dims, frequencies, octaves: see :class:`~featalign.align.ImplicitFunction`.
+        blend: how ``ifa`` takes its latent codes, ``nearest`` as published or ``bilinear`` without seams.
+        auxiliary: whether there is a head at the third stage for training.
+        align_corners: how the ``resized`` mode resizes; True is what the published evaluation does.
+    """
+    if align not in get_args(Align):
+        raise ConfigError(f'unknown align "{align}" for fpn: {did_you_mean(align, get_args(Align))}')
+    pyramid = Pyramid(
+        backbone, in_channels=in_channels, pretrained=pretrained, ceil_pool=ceil_pool, multi_grid=multi_grid
+    )
+    function = ImplicitFunction(
+        [width] * len(pyramid.channels),
+        len(classes),
+        hidden=hidden,
+        encoding=encoding if align == "ifa" else "none",
+        dims=dims,
+        frequencies=frequencies,
+        octaves=octaves,
+        resample=blend if align == "ifa" else align,
+    )
+    return FPN(
+        classes,
+        backbone=pyramid,
+        decoder=ImplicitDecoder(pyramid.channels, width=width, aspp=aspp, function=function),
+        auxiliary=AuxiliaryHead(pyramid.channels[2], len(classes)) if auxiliary else None,
+        align_corners=align_corners,
+    )

@@ -1,0 +1,165 @@
+"""The rewritten implicit function against the paper's form: gather, encode, concatenate, multiply."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from featalign.align import ImplicitFunction, ifa
+from featalign.align.encoding import Encoding
+
+NESTED = [(16, 24), (8, 12), (4, 6), (2, 3)]
+ODD = [(17, 25), (9, 13), (5, 7), (3, 4)]
+CHANNELS = [5, 6, 7, 8]
+
+
+def oracle_taps(position: float, cells: int, blend: bool) -> list[tuple[int, float, float]]:
+    """(cell, offset in half cells, weight) of one coordinate in [0, 1] along one axis."""
+    u = position * cells
+    if not blend:
+        cell = min(int(u), cells - 1)
+        return [(cell, 2 * (u - cell) - 1, 1.0)]
+    left = int((u - 0.5) // 1)
+    share = u - 0.5 - left
+    return [
+        (min(max(cell, 0), cells - 1), 2 * (u - cell) - 1, weight)
+        for cell, weight in ((left, 1 - share), (left + 1, share))
+    ]
+
+
+def oracle(model: ImplicitFunction, levels: list[Tensor], points: list[tuple[float, float]]) -> Tensor:
+    """The concatenated input of every point times the concatenated matrix, point by point: (B, K, N)."""
+    weight = torch.cat([block.weight.flatten(1) for block in model.content], 1)
+    if model.position is not None:
+        weight = torch.cat([weight, model.position.weight], 1)
+    columns = []
+    for x, y in points:
+        contents, codes = [], []
+        for level, encode in zip(levels, model.codes, strict=True):
+            content, code = 0, 0
+            for row, dy, wy in oracle_taps(y, level.shape[2], model.blend):
+                for column, dx, wx in oracle_taps(x, level.shape[3], model.blend):
+                    content = content + wy * wx * level[:, :, row, column]
+                    code = code + wy * wx * encode(torch.tensor([dy, dx], dtype=level.dtype))
+            contents.append(content)
+            codes.append(code.expand(level.shape[0], -1))
+        columns.append(torch.cat(contents + codes, 1) @ weight.T + model.content[0].bias)
+    return model.mlp(torch.stack(columns, -1)[..., None])[..., 0]
+
+
+def grid_points(height: int, width: int) -> list[tuple[float, float]]:
+    return [((j + 0.5) / width, (i + 0.5) / height) for i in range(height) for j in range(width)]
+
+
+def build(shapes: list[tuple[int, int]], **options: object) -> tuple[ImplicitFunction, list[Tensor]]:
+    torch.manual_seed(0)
+    model = ImplicitFunction(CHANNELS, 3, hidden=(12, 9), **options).double()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.3, 0.3)
+            module.running_var.uniform_(0.5, 2)
+    levels = [
+        torch.randn(2, c, *s, dtype=torch.float64, requires_grad=True) for c, s in zip(CHANNELS, shapes, strict=True)
+    ]
+    return model, levels
+
+
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+@pytest.mark.parametrize("shapes", [NESTED, ODD], ids=["nested", "odd"])
+@pytest.mark.parametrize("size", [None, (7, 5), (34, 26)], ids=["finest", "coarser", "finer"])
+@pytest.mark.parametrize("training", [True, False])
+def test_grid_equals_the_papers_form(resample, shapes, size, training):
+    model, levels = build(shapes, resample=resample)
+    model.train(training)
+    got = model(levels, size)
+    height, width = size or shapes[0]
+    expected = oracle(model, levels, grid_points(height, width)).unflatten(2, (height, width))
+    assert torch.allclose(got, expected, rtol=0, atol=1e-12)
+    wanted = [*levels, *model.parameters()]
+    weights = torch.randn_like(got)
+    ours = torch.autograd.grad((got * weights).sum(), wanted, retain_graph=True)
+    theirs = torch.autograd.grad((expected * weights).sum(), wanted)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("encoding", get_args(Encoding))
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+@pytest.mark.parametrize("count", [3, 60, 500])
+def test_points_equal_the_papers_form(encoding, resample, count):
+    model, levels = build(ODD, resample=resample, encoding=encoding)
+    points = torch.rand(1, count, 2, dtype=torch.float64)
+    points[0, 0] = torch.tensor([0.0, 1.0])
+    got = model.at(levels, points)
+    expected = oracle(model, levels, [tuple(p) for p in points[0].tolist()])
+    assert torch.allclose(got, expected, rtol=0, atol=1e-12)
+
+
+def test_points_differ_per_image_and_keep_their_shape():
+    model, levels = build(NESTED)
+    model.eval()
+    points = torch.rand(2, 4, 5, 2, dtype=torch.float64)
+    got = model.at(levels, points)
+    assert got.shape == (2, 3, 4, 5)
+    for b in range(2):
+        alone = model.at([level[b : b + 1] for level in levels], points[b : b + 1])
+        assert torch.allclose(got[b], alone[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+def test_a_grid_is_its_points(resample):
+    model, levels = build(ODD, resample=resample)
+    model.eval()
+    points = torch.tensor(grid_points(40, 31), dtype=torch.float64).view(1, 40, 31, 2)
+    assert torch.allclose(model(levels, (40, 31)), model.at(levels, points), rtol=0, atol=1e-12)
+
+
+def test_bands_change_nothing(monkeypatch):
+    model, levels = build(ODD)
+    model.eval()
+    whole = model(levels, (50, 70))
+    monkeypatch.setattr(ifa, "BAND_BYTES", 7 * 2 * 70 * 12 * 8)
+    with torch.no_grad():
+        assert model._rows_per_band(levels[0], 70) == 7
+        assert torch.allclose(model(levels, (50, 70)), whole, rtol=0, atol=1e-12)
+
+
+def test_float32_follows_float64():
+    model, levels = build(NESTED)
+    model.eval()
+    exact = model(levels, (64, 96))
+    single = model.float()([level.float() for level in levels], (64, 96))
+    assert torch.allclose(single.double(), exact, rtol=0, atol=1e-5)
+
+
+def test_plain_siblings_are_torch_interpolation():
+    for mode, resample in (("nearest-exact", "nearest"), ("bilinear", "bilinear")):
+        model, levels = build(NESTED, resample=resample, encoding="none")
+        assert model.position is None
+        maps = [F.interpolate(level, size=NESTED[0], mode=mode) for level in levels]
+        weight = torch.cat([block.weight for block in model.content], 1)
+        hidden = F.conv2d(torch.cat(maps, 1), weight, model.content[0].bias)
+        assert torch.allclose(model(levels), model.mlp(hidden), rtol=0, atol=1e-12)
+
+
+def test_blended_answers_are_continuous_across_cell_borders():
+    model, levels = build(ODD, resample="bilinear")
+    model.eval()
+    border = torch.tensor([[[3 / 13 - 1e-9, 0.4], [3 / 13 + 1e-9, 0.4]]], dtype=torch.float64)
+    left, right = model.at(levels, border).unbind(-1)
+    assert torch.allclose(left, right, rtol=0, atol=1e-6)
+
+
+def test_autocast_keeps_coordinates_exact():
+    model, levels = build(NESTED)
+    model.float().eval()
+    single = [level.detach().float() for level in levels]
+    exact = model(single, (64, 96))
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(single, (64, 96))
+    assert rough.dtype == torch.bfloat16
+    assert (rough.float() - exact).abs().mean() < 0.02 * exact.std()
