@@ -1,3 +1,65 @@
-"""Feature-aligned dense prediction for PyTorch."""
+"""Feature-aligned dense prediction for PyTorch: segmentation at any output resolution.
+
+>>> import featalign
+>>> model = featalign.create_model("fpn", align="ifa", backbone="resnet18", classes=19)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from featalign.inference import Predictor, evaluate
+    from featalign.models import create_model, list_models, load_model, load_published, save_model
+
+    load = load_model
+    from featalign.spec import Classes, Normalization
+
+# Where each public name lives. They are imported when first used, so that `import featalign` stays instant.
+_HOMES = {
+    "Classes": "featalign.spec",
+    "Normalization": "featalign.spec",
+    "Predictor": "featalign.inference",
+    "create_model": "featalign.models",
+    "evaluate": "featalign.inference",
+    "list_models": "featalign.models",
+    "load": "featalign.models",
+    "load_model": "featalign.models",
+    "load_published": "featalign.models",
+    "save_model": "featalign.models",
+}
+_ALIASES = {"load": "load_model"}
+
+__all__ = [
+    "Classes",
+    "Normalization",
+    "Predictor",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "load",
+    "load_model",
+    "load_published",
+    "save_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'featalign' has no attribute {name!r}")
+    try:
+        home = importlib.import_module(_HOMES[name])
+    except RuntimeError as error:
+        from featalign.doctor import explain
+
+        if reason := explain(error):
+            raise ImportError(reason) from error
+        raise
+    return getattr(home, _ALIASES.get(name, name))
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

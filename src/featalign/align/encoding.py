@@ -17,13 +17,14 @@ class PositionEncoding(nn.Module):
     """Relative coordinates (…, 2) in (row, column) order to codes (…, :attr:`channels`).
 
     Args:
-        kind: row of IFA's Table 4. ``none``: nothing; ``coord``: the coordinates themselves; ``sine`` / ``cosine``: coordinates
-            and one of the two functions; ``fixed``: coordinates and both; ``learned``: the same with frequencies that train, as a
-            dense (functions, 2) matrix that starts axis by axis and may come to mix rows and columns.
-        dims: size of the encoding without the two coordinates (the paper tries 12 … 72 and takes 24). A multiple of 4, of 2 for
-            ``sine`` and ``cosine``. Not used by ``none`` and ``coord``.
-        frequencies: ``published`` (default) spaces n frequencies per axis evenly from 2^0 to 2^octaves, which is what the
-            reported models were trained with; ``paper`` is Eq. 2 as printed, 2 e^l for l = 1 … n.
+        kind: row of IFA's Table 4. ``none``: nothing; ``coord``: the coordinates themselves; ``sine`` / ``cosine``:
+            coordinates and one of the two functions; ``fixed``: coordinates and both; ``learned``: the same with
+            frequencies that train, as a dense (functions, 2) matrix that starts axis by axis and may come to mix rows
+            and columns.
+        dims: size of the encoding without the two coordinates (the paper tries 12 … 72 and takes 24). A multiple of
+            4, of 2 for ``sine`` and ``cosine``. Not used by ``none`` and ``coord``.
+        frequencies: ``published`` (default) spaces n frequencies per axis evenly from 2^0 to 2^octaves, which is what
+            the reported models were trained with; ``paper`` is Eq. 2 as printed, 2 e^l for l = 1 … n.
         octaves: range of the ``published`` frequencies.
 
     Raises:
@@ -74,10 +75,11 @@ class PositionEncoding(nn.Module):
 
 
 class GridEmbedding(nn.Module):
-    """The published code's ``learn_pe``: one learned vector per row and per column of the query grid, relative to nothing.
+    """The published code's ``learn_pe``: one learned vector per row and per column of the query grid, relative to
+    nothing.
 
-    No table of the paper uses it, and it answers on square grids of at most ``limit`` rows only, so no model here offers it:
-    it is the means to read such a checkpoint.
+    No table of the paper uses it, and it answers on square grids of at most ``limit`` rows only, so no model here
+    offers it: it is the means to read such a checkpoint.
 
     Args:
         channels: length of a row's and of a column's vector; codes have twice that, column first.

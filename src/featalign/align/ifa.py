@@ -3,21 +3,24 @@
     level i (B, C_i, h_i, w_i) ──1x1──▶ hidden ──take the cells under each query──┐
     query ── relative coordinate ── position code ──1x1──▶ hidden ────────────────┴─Σ─▶ norm, ReLU, 1x1, … ─▶ answer
 
-The paper concatenates codes and coordinates at every query and multiplies by the first layer's matrix. Here that matrix is cut
-into its blocks: each level's block is applied at the level's own resolution, the position block once per distinct relative
-coordinate, and all that is left to do at a query is one sum. The answer is the same number; the work is a fraction.
+The paper concatenates codes and coordinates at every query and multiplies by the first layer's matrix. Here that
+matrix is cut into its blocks: each level's block is applied at the level's own resolution, the position block once
+per distinct relative coordinate, and all that is left to do at a query is one sum. The answer is the same number; the
+work is a fraction.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
+from featalign.errors import ConfigError, did_you_mean
 from featalign.layers import BatchNorm2d
 from featalign.ops import Queries, gather_sum, grid_queries, point_queries
 
@@ -34,9 +37,10 @@ class ImplicitFunction(nn.Module):
         level_channels: channels of each level.
         out_channels: channels of the answer: the number of classes.
         hidden: widths of the MLP's hidden layers; the published configuration has (512, 256, 256).
-        encoding, dims, frequencies, octaves: see :class:`~featalign.align.encoding.PositionEncoding`; one code per level.
-        resample: ``nearest`` takes each level's nearest latent code (Eq. 1); ``bilinear`` blends the four nearest, each with its
-            own relative coordinate, before the first non-linearity, which makes the answer continuous.
+        encoding, dims, frequencies, octaves: see :class:`~featalign.align.encoding.PositionEncoding`; one code per
+            level.
+        resample: ``nearest`` takes each level's nearest latent code (Eq. 1); ``bilinear`` blends the four nearest,
+            each with its own relative coordinate, before the first non-linearity, which makes the answer continuous.
     """
 
     def __init__(
@@ -52,26 +56,33 @@ class ImplicitFunction(nn.Module):
         resample: Resample = "nearest",
     ) -> None:
         super().__init__()
+        if resample not in get_args(Resample):
+            raise ConfigError(f'unknown resampling "{resample}": {did_you_mean(resample, get_args(Resample))}')
+        if not hidden or min(*hidden, *level_channels, out_channels) < 1:
+            raise ConfigError(f"widths must be positive, got hidden={tuple(hidden)} for levels {tuple(level_channels)}")
+        self.level_channels = tuple(level_channels)
+        self.hidden = tuple(hidden)
         self.blend = resample == "bilinear"
-        self.codes = nn.ModuleList(
+        codes = [
             PositionEncoding(encoding, dims=dims, frequencies=frequencies, octaves=octaves) for _ in level_channels
-        )
+        ]
         # The first layer in blocks. Weights of a blend sum to 1, so its bias may ride on the finest level's block.
-        self.content = nn.ModuleList(
-            nn.Conv2d(channels, hidden[0], 1, bias=i == 0) for i, channels in enumerate(level_channels)
-        )
-        code_channels = sum(code.channels for code in self.codes)
+        content = [nn.Conv2d(channels, hidden[0], 1, bias=i == 0) for i, channels in enumerate(level_channels)]
+        code_channels = sum(code.channels for code in codes)
+        self.codes = nn.ModuleList(codes)
+        self.content = nn.ModuleList(content)
         self.position = nn.Linear(code_channels, hidden[0], bias=False) if code_channels else None
-        self._draw_first_layer()
+        _draw_as_one_layer([*content, *([self.position] if self.position else [])])
         layers: list[nn.Module] = [BatchNorm2d(hidden[0]), nn.ReLU(inplace=True)]
-        for width, next_width in zip(hidden[:-1], hidden[1:], strict=True):
+        for width, next_width in itertools.pairwise(hidden):
             layers += [nn.Conv2d(width, next_width, 1), BatchNorm2d(next_width), nn.ReLU(inplace=True)]
         self.mlp = nn.Sequential(*layers, nn.Conv2d(hidden[-1], out_channels, 1))
 
     def forward(self, levels: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
         """Answers at the pixel centres of a grid of ``size`` (default: the finest level's): (B, out_channels, *size).
 
-        Without gradients the grid is answered in bands of rows: beyond the answer itself, memory does not grow with ``size``.
+        Without gradients the grid is answered in bands of rows: beyond the answer itself, memory does not grow with
+            ``size``.
         """
         height, width = size or _shape(levels[0])
         products = self._products(levels, height * width)
@@ -133,17 +144,17 @@ class ImplicitFunction(nn.Module):
         ]
         return block(torch.cat(codes, -1).to(block.weight.dtype))
 
-    def _draw_first_layer(self) -> None:
-        """Its blocks start as one layer over the concatenation would: their fan-in is the sum."""
-        weights = [block.weight for block in self.content]
-        weights += [] if self.position is None else [self.position.weight]
-        bound = 1 / math.sqrt(sum(weight.shape[1] for weight in weights))
-        for parameter in (*weights, self.content[0].bias):
-            nn.init.uniform_(parameter, -bound, bound)
-
     def _rows_per_band(self, like: Tensor, width: int) -> int:
-        row_bytes = like.shape[0] * width * self.content[0].out_channels * like.element_size()
+        row_bytes = like.shape[0] * width * self.hidden[0] * like.element_size()
         return max(1, BAND_BYTES // row_bytes)
+
+
+def _draw_as_one_layer(blocks: Sequence[nn.Conv2d | nn.Linear]) -> None:
+    """Blocks start as one layer over the concatenation of their inputs would: by the sum of their fan-ins."""
+    bound = 1 / math.sqrt(sum(block.weight.shape[1] for block in blocks))
+    for block in blocks:
+        for parameter in block.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
 
 
 def _shape(level: Tensor) -> tuple[int, int]:

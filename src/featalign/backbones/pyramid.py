@@ -1,9 +1,10 @@
 """Any timm backbone as a pyramid of maps: typed channels and strides; layout and size quirks end here.
 
-    images (B, C, H, W) ──▶ stride 4, 8, 16, 32: (B, C_i, ceil(H / s_i), ceil(W / s_i)), contiguous meaning, channels first
+    images (B, C, H, W) ──▶ stride 4, 8, 16, 32: (B, C_i, ceil(H / s_i), ceil(W / s_i)), channels first
 
-Levels are chosen by their stride, never by their index. Names with an "s" (resnet18s, resnet34s, resnet50s, resnet101s) are the
-deep-stem residual networks of the papers' counts: three 3x3 convolutions (64, 64, 128) in place of the 7x7 one.
+Levels are chosen by their stride, never by their index. Names with an "s" (resnet18s, resnet34s, resnet50s,
+resnet101s) are the deep-stem residual networks of the papers' counts: three 3x3 convolutions (64, 64, 128) in place
+of the 7x7 one.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Pyramid(nn.Module):
         in_channels: channels of the images; timm adapts pretrained first convolutions.
         pretrained: load timm's published weights (downloads them).
         strides: the levels wanted.
-        ceil_pool: let the stem's max-pooling round sizes up, as the published code of IFA and AlignSeg does: a 1024-pixel side
-            then has 257 cells at stride 4, not 256.
+        ceil_pool: let the stem's max-pooling round sizes up, as the published code of IFA and AlignSeg does: a
+            1024-pixel side then has 257 cells at stride 4, not 256.
         multi_grid: dilations of the last stage's blocks; the published IFA weights have (2, 2, 4).
 
     Raises:
@@ -55,7 +56,8 @@ class Pyramid(nn.Module):
         self.body = _create(name, in_channels, pretrained)
         self.in_channels = in_channels
         self.strides = tuple(strides)
-        reductions = self.body.feature_info.reduction()
+        features: Any = self.body.feature_info
+        reductions: list[int] = features.reduction()
         missing = [stride for stride in strides if stride not in reductions]
         if missing:
             raise ConfigError(
@@ -63,7 +65,7 @@ class Pyramid(nn.Module):
                 "choose a backbone whose maps shrink from stage to stage (resnet, convnext, swin, hrnet, …)"
             )
         self._levels = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
-        self.channels = tuple(self.body.feature_info.channels()[level] for level in self._levels)
+        self.channels = tuple(features.channels()[level] for level in self._levels)
         if ceil_pool:
             _ceil_pool(self.body, name)
         if multi_grid is not None:
@@ -80,18 +82,18 @@ class Pyramid(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """(B, C, H, W) of any size from 1 pixel to one map per stride, finest first.
 
-        A backbone that would drop a remainder of pixels, or refuse the size, is given a border of repeated pixels, and the maps
-        are cut back.
+        A backbone that would drop a remainder of pixels, or refuse the size, is given a border of repeated pixels,
+        and the maps are cut back.
 
         Raises:
-            ValueError: when training on a single image so small that its last map is one cell: batch normalization has no
-                variance there.
+            ValueError: when training on a single image so small that its last map is one cell: batch normalization
+                has no variance there.
         """
         height, width = images.shape[-2:]
         if self.training and self._needs_variance and images.shape[0] == 1 and max(height, width) <= max(self.strides):
             raise ValueError(
-                f"cannot train on one image of {height}x{width} pixels: its map at stride {max(self.strides)} is a single "
-                "cell, which batch normalization cannot use; take a larger crop or a batch of at least 2"
+                f"cannot train on one image of {height}x{width} pixels: its map at stride {max(self.strides)} is a "
+                "single cell, which batch normalization cannot use; take a larger crop or a batch of at least 2"
             )
         if not self._pads:
             return self._maps(images)
@@ -140,7 +142,8 @@ def _create(name: str, in_channels: int, pretrained: bool) -> nn.Module:
         raise ConfigError(f'backbone "{name}" gives no feature maps in timm ({error})') from error
     except OSError as error:
         raise ConfigError(
-            f'the weights of backbone "{name}" could not be downloaded ({error}); check the network or use pretrained=False'
+            f'the weights of backbone "{name}" could not be downloaded ({error}); check the network, '
+            "or use pretrained=False"
         ) from error
 
 

@@ -20,8 +20,8 @@ def create_model(name: str, *, classes: int | Sequence[str] | Classes, **options
     Args:
         name: one of :func:`list_models`.
         classes: how many, their names, or names with colours.
-        options: keyword arguments of the network's own builder, such as ``featalign.models.fpn.fpn``; :func:`model_options`
-            lists them.
+        options: keyword arguments of the network's own builder, such as ``featalign.models.fpn.fpn``;
+            :func:`model_options` lists them.
 
     Raises:
         ConfigError: for an unknown name, option or value; the message has the nearest spelling.

@@ -34,7 +34,8 @@ class ImplicitDecoder(nn.Module):
         channels: of the backbone maps.
         classes: K.
         width: channels of every level after its 1x1 convolution.
-        aspp: put atrous spatial pyramid pooling, with this many channels per branch, on the coarsest map (IFA*); 0 for none.
+        aspp: put atrous spatial pyramid pooling, with this many channels per branch, on the coarsest map (IFA*); 0
+            for none.
         function: the rest, see :class:`~featalign.align.ImplicitFunction`.
     """
 
@@ -70,6 +71,7 @@ class FPN(Segmentor):
         super().__init__(
             classes,
             in_channels=backbone.in_channels,
+            strides=backbone.strides,
             auto_mode="dense" if seamless else "resized",
             align_corners=align_corners,
         )
@@ -82,7 +84,7 @@ class FPN(Segmentor):
         maps = self.backbone(images)
         deep = maps[2] if self.training and self.auxiliary is not None else None
         size = (images.shape[-2], images.shape[-1])
-        return Features(self.decoder.project(maps), self.backbone.strides, size, deep)
+        return Features(self.decoder.project(maps), self.strides, size, deep)
 
     def answer_grid(self, features: Features, size: tuple[int, int] | None) -> Tensor:
         return self.decoder.function(features.maps, size)

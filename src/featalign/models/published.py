@@ -1,7 +1,7 @@
 """Weights of the published IFA code (github.com/hzhupku/IFA) in the modules of this library.
 
-The architecture is read off the names and shapes, so a checkpoint needs no configuration beside it. Whole models and their parts
-are recognized: the model (``encoder``, ``decoder``, ``auxor``), its decoder, the implicit function alone.
+The architecture is read off the names and shapes, so a checkpoint needs no configuration beside it. Whole models and
+their parts are recognized: the model (``encoder``, ``decoder``, ``auxor``), its decoder, the implicit function alone.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ def load_published(source: Path | str | Mapping[str, Tensor]) -> nn.Module:
     """A module of this library with published weights, in evaluation mode.
 
     Args:
-        source: a checkpoint file (``.safetensors``, or a ``torch.save`` archive, which is read as weights only), or its tensors.
+        source: a checkpoint file (``.safetensors``, or a ``torch.save`` archive, which is read as weights only), or
+            its tensors.
 
     Returns:
         A :class:`~featalign.models.fpn.FPN`, an :class:`~featalign.models.fpn.ImplicitDecoder` or an
-        :class:`~featalign.align.ImplicitFunction`, whichever the weights are of. A whole model has the published choices set:
-        rounding-up max-pooling, multi-grid dilations 2, 2, 4 and resizing with aligned corners.
+        :class:`~featalign.align.ImplicitFunction`, whichever the weights are of. A whole model has the published
+        choices set: rounding-up max-pooling, multi-grid dilations 2, 2, 4 and resizing with aligned corners.
 
     Raises:
         WeightsError: if the file cannot be read or the weights are of none of these.
@@ -150,7 +151,7 @@ def _rename_decoder(state: State) -> State:
 
 
 def _rename_function(state: State, width: int) -> State:
-    """The first layer's matrix, per level [position, content], is cut into blocks; every later layer moves up by one."""
+    """The first layer's matrix, per level [position, content], is cut into blocks; later layers move up by one."""
     blocks = state["imnet.0.weight"].flatten(1).chunk(_LEVELS, 1)
     code = blocks[0].shape[1] - width
     renamed = {f"content.{level}.weight": block[:, code:, None, None] for level, block in enumerate(blocks)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, Literal, NamedTuple, get_args
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,7 +18,8 @@ Mode = Literal["auto", "dense", "resized"]
 class Features(NamedTuple):
     """What :meth:`Segmentor.encode` returns.
 
-    ``maps``: (B, C_i, h_i, w_i), finest first; ``strides``: their pitch in input pixels; ``size``: (height, width) of the input;
+    ``maps``: (B, C_i, h_i, w_i), finest first; ``strides``: their pitch in input pixels; ``size``: (height, width) of
+    the input;
     ``deep``: the backbone map that the auxiliary head reads, kept in training only.
     """
 
@@ -30,19 +30,31 @@ class Features(NamedTuple):
 
 
 class Segmentor(nn.Module):
-    """Base of the networks. Images are float (B, in_channels, H, W), normalized with :attr:`normalization`; any H, W >= 1.
+    """Base of the networks.
+
+    Images are float (B, in_channels, H, W), normalized with :attr:`normalization`, of any size from one pixel up.
 
     Attributes:
         config: the keyword arguments of ``create_model`` that build this network again.
         classes: names and colours of the K classes.
+        strides: pitch of the maps that :meth:`encode` gives, in input pixels.
         auto_mode: what ``mode="auto"`` means for this network.
     """
 
     config: dict[str, Any]
     auxiliary: AuxiliaryHead | None
 
-    def __init__(self, classes: Classes, *, in_channels: int, auto_mode: Mode, align_corners: bool = False) -> None:
+    def __init__(
+        self,
+        classes: Classes,
+        *,
+        in_channels: int,
+        strides: tuple[int, ...],
+        auto_mode: Mode,
+        align_corners: bool = False,
+    ) -> None:
         super().__init__()
+        self.strides = strides
         self.classes = classes
         self.in_channels = in_channels
         self.normalization = Normalization.for_channels(in_channels)
@@ -68,8 +80,8 @@ class Segmentor(nn.Module):
         Args:
             features: from :meth:`encode`.
             size: (height, width); default the input's.
-            mode: ``dense`` asks the network at every output pixel, ``resized`` resizes the answer on the finest map's grid
-                bilinearly, ``auto`` is the better of the two for this network (see docs/resolution.md).
+            mode: ``dense`` asks the network at every output pixel, ``resized`` resizes the answer on the finest map's
+                grid bilinearly, ``auto`` is the better of the two for this network (see docs/resolution.md).
 
         Raises:
             ValueError: for an unknown mode or a size below 1.
@@ -118,8 +130,3 @@ class AuxiliaryHead(nn.Sequential):
             nn.Dropout2d(dropout),
             nn.Conv2d(width, classes, 1),
         )
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Where the first parameter lives."""
-    return next(module.parameters()).device

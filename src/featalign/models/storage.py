@@ -1,4 +1,4 @@
-"""A model as a folder: ``config.json`` (how to build it, what it reads and answers) and ``model.safetensors`` (its weights).
+"""A model as a folder: ``config.json`` (how to build it, what it reads and answers) and ``model.safetensors``.
 
 The folder needs nothing else: no recipe, no network, no training code. Nothing in it is ever unpickled.
 """
@@ -62,7 +62,7 @@ def load_model(folder: Path | str) -> Segmentor:
 
 
 def model_folder(path: Path) -> Path:
-    """Where the model of ``path`` lies: ``path`` itself, or its ``model`` folder. Raises WeightsError if there is none."""
+    """Where the model of ``path`` lies: ``path`` itself, or its folder ``model``. Raises WeightsError."""
     for folder in (path, path / "model"):
         if (folder / CONFIG).is_file():
             return folder

@@ -1,7 +1,8 @@
 """Where a query looks on a feature map: nearest cell or blended neighbours, and the coordinate relative to each.
 
-Convention of the whole library: a map of n cells covers [0, 1] along its axis, whatever its pitch; cell k has its centre at
-(k + 1/2) / n (``align_corners=False``). The axes are independent, so everything here is said for one axis and crossed at the end.
+Convention of the whole library: a map of n cells covers [0, 1] along its axis, whatever its pitch; cell k has its
+centre at (k + 1/2) / n (``align_corners=False``). The axes are independent, so everything here is said for one axis and
+crossed at the end.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch import Tensor
 class Taps(NamedTuple):
     """The T cells that each query takes its answer from. Every field ends in the shape (queries, T).
 
-    ``cell``: int64 index. ``offset``: query minus cell centre in half cells, in [-1, 1] for the nearest cell (IFA's relative
-    coordinate, section 3.3, in the units of the published code).
+    ``cell``: int64 index. ``offset``: query minus cell centre in half cells, in [-1, 1] for the nearest cell (IFA's
+    relative coordinate, section 3.3, in the units of the published code).
     ``weight``: the cell's share; the T shares of a query sum to 1.
     """
 
@@ -36,7 +37,7 @@ def pixel_centers(count: int, *, device: torch.device | None = None, dtype: torc
 
 
 def grid_period(queries: int, cells: int) -> int:
-    """After how many queries of a regular grid the offsets to a map of ``cells`` cells repeat: 4 for stride 4 on stride 16."""
+    """After how many queries of a grid their offsets to ``cells`` cells repeat: 4 for stride 4 on stride 16."""
     return queries // math.gcd(queries, cells)
 
 
@@ -50,7 +51,7 @@ def grid_taps(
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Taps:
-    """Taps of the queries ``start`` … ``stop`` of a regular grid of ``queries`` pixel centres, by exact integer arithmetic.
+    """Taps of the queries ``start`` … ``stop`` of a grid of ``queries`` pixel centres, by exact integer arithmetic.
 
     Args:
         queries, cells: sizes of the two grids along this axis.
@@ -95,7 +96,8 @@ def _two_taps(left: Tensor, offset: Tensor, cells: int) -> Taps:
 def cross_cells(rows: Taps, columns: Taps, *, width: int) -> tuple[Tensor, Tensor]:
     """Cells of the flattened map with ``width`` columns, and their weights: two (…, T_rows * T_columns).
 
-    The leading axes of ``rows`` and ``columns`` broadcast: (h, 1) against (1, w) makes a grid, (n,) against (n,) pairs points.
+    The leading axes of ``rows`` and ``columns`` broadcast: (h, 1) against (1, w) makes a grid, (n,) against (n,) pairs
+    points.
     """
     cell = rows.cell[..., :, None] * width + columns.cell[..., None, :]
     weight = rows.weight[..., :, None] * columns.weight[..., None, :]

@@ -12,8 +12,8 @@ from torch import Tensor
 def gather_sum(tables: Sequence[Tensor], cells: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
     """For every query the (weighted) sum of the rows that it takes from each table.
 
-    One call of ``embedding_bag`` reads each row once and writes each output once: several times faster than resampling the
-    tables one by one and adding them, in either direction.
+    One call of ``embedding_bag`` reads each row once and writes each output once: several times faster than resampling
+    the tables one by one and adding them.
 
     Args:
         tables: per table (B, rows, C), or (1, rows, C) for one that the whole batch shares.

@@ -16,8 +16,8 @@ class Queries(NamedTuple):
     """N queries with T taps in each level. Leading axis: B, or 1 where the whole batch is asked alike.
 
     ``cells``, ``shares``: per level (B or 1, N, T), index into the flattened map and weight.
-    ``offsets``, ``offset_shares``: per level the P distinct relative coordinates, (B or 1, P, T, 2) in (row, column) order and
-    half cells, and their weights (B or 1, P, T).
+    ``offsets``, ``offset_shares``: per level the P distinct relative coordinates, (B or 1, P, T, 2) in (row, column)
+    order and half cells, and their weights (B or 1, P, T).
     ``phase``: (1, N, 1), which of the P each query has.
     """
 
@@ -39,7 +39,8 @@ def grid_queries(
 ) -> Queries:
     """The pixel centres of a grid of ``size``, row by row, or of its rows ``band``.
 
-    Relative coordinates repeat over a regular grid (P = 64 when strides 4 … 32 are asked at stride 4), so each is listed once.
+    Relative coordinates repeat over a regular grid (P = 64 when strides 4 … 32 are asked at stride 4), so each is
+    listed once.
     """
     band = range(size[0]) if band is None else band
     down, across = (math.lcm(*(grid_period(size[axis], shape[axis]) for shape in shapes)) for axis in (0, 1))

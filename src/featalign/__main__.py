@@ -1,0 +1,5 @@
+"""``python -m featalign``."""
+
+from featalign.cli import main
+
+main()

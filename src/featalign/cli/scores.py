@@ -1,0 +1,34 @@
+"""An evaluation on the screen."""
+
+from __future__ import annotations
+
+from featalign.cli.console import out, percent, table
+from featalign.errors import ConfigError
+from featalign.inference import Evaluation
+
+
+def parse_widths(text: str) -> tuple[int, ...]:
+    """``3,5,8`` to widths; empty for none. Raises ConfigError."""
+    try:
+        widths = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ConfigError(f'expected widths in pixels like 3,5,8, got "{text}"') from error
+    if any(width < 1 for width in widths):
+        raise ConfigError(f'expected widths of at least 1 pixel, got "{text}"')
+    return widths
+
+
+def show(found: Evaluation) -> None:
+    """The table per class, then the means."""
+    bands = [f"{width} px" for width in found.boundary]
+    columns = [found.scores.iou, *(band.iou for band in found.boundary.values())]
+    rows = [(name, *(percent(column[i]) for column in columns)) for i, name in enumerate(found.classes.names)]
+    means = ("mIoU", percent(found.scores.miou), *(percent(band.miou) for band in found.boundary.values()))
+    table([*rows, ("", *("" for _ in columns)), means], header=("class", "IoU", *bands))
+    out.print(
+        f"pixel accuracy {percent(found.scores.pixel_accuracy)}  mean accuracy {percent(found.scores.mean_accuracy)}  "
+        f"{found.images} images, {1000 * found.seconds_per_image:.0f} ms each"
+    )
+    if found.scores.absent:
+        names = ", ".join(found.classes.names[i] for i in found.scores.absent)
+        out.print(f"absent from this split and left out of the means: {names}", markup=False)

@@ -1,0 +1,182 @@
+"""Batches whose every pixel is a function of (seed, k): the same with any number of workers, and after a resume.
+
+A batch is a list of draws; a draw names a sample and the seed of its augmentation. Nothing random is left to workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from featalign.data.sample import Sample
+from featalign.errors import ConfigError, DataError
+
+
+class Batch(TypedDict):
+    """``image``: uint8 (B, C, H, W); ``mask``: class ids, int64 (B, H, W); ``name``: of each sample."""
+
+    image: Tensor
+    mask: Tensor
+    name: list[str]
+
+
+class Samples(Protocol):
+    """Any data set of samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which sample, and the seed of its augmentation."""
+
+    index: int
+    seed: int
+
+
+class EndlessBatches(Sampler[list[Draw]]):
+    """Batches ``start`` … ``stop - 1`` of an endless stream of shuffled epochs, without replacement in each.
+
+    Batch k holds positions ``k * batch`` … ``(k + 1) * batch - 1`` of the stream, so batches are always full and may
+    span two epochs. With several ``ranks``, they share each step: the stream is that of one process with ``ranks *
+    batch``. ``len`` is ``stop``, the total, however many of them are already done.
+
+    Raises:
+        DataError: if there is no sample to draw from.
+    """
+
+    def __init__(
+        self, samples: int, *, batch: int, seed: int, stop: int, start: int = 0, rank: int = 0, ranks: int = 1
+    ) -> None:
+        if samples < 1:
+            raise DataError("no sample to draw batches from")
+        if batch < 1 or not 0 <= rank < ranks:
+            raise ConfigError(f"expected batch >= 1 and 0 <= rank < ranks, got {batch}, {rank} and {ranks}")
+        self.samples, self.batch, self.seed = samples, batch, seed
+        self.start, self.stop = start, stop
+        self.rank, self.ranks = rank, ranks
+
+    def __len__(self) -> int:
+        return self.stop
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return (self.at(k) for k in range(self.start, self.stop))
+
+    def at(self, k: int) -> list[Draw]:
+        """Batch ``k``."""
+        first = (k * self.ranks + self.rank) * self.batch
+        return [self._draw(position) for position in range(first, first + self.batch)]
+
+    def _draw(self, position: int) -> Draw:
+        epoch, place = divmod(position, self.samples)
+        seed = np.random.SeedSequence([self.seed, position]).generate_state(1)[0]
+        return Draw(_order(self.samples, self.seed, epoch)[place], int(seed))
+
+
+class TrainingLoader:
+    """The batches of ``sampler``, loaded by ``workers`` processes (0: by this one); can be resumed.
+
+    ``state_dict`` holds the next batch's number. ``len`` is the number of batches of the whole run.
+    """
+
+    def __init__(
+        self, dataset: Samples, sampler: EndlessBatches, *, workers: int = 0, pin_memory: bool = False
+    ) -> None:
+        self.dataset, self.sampler = dataset, sampler
+        self.workers, self.pin_memory = workers, pin_memory
+        self._next = sampler.start
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.sampler.start = self._next
+        for batch in load_batches(self.dataset, self.sampler, workers=self.workers, pin_memory=self.pin_memory):
+            self._next += 1  # before the batch is used: a checkpoint written during its step resumes after it
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """What :meth:`load_state_dict` takes to go on."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where ``state`` was taken."""
+        self._next = state["next"]
+
+
+def load_batches(
+    dataset: Samples, batches: Iterable[list[Draw]], *, workers: int = 0, pin_memory: bool = False
+) -> Iterator[Batch]:
+    """Load batches of draws in their order. A DataError in a worker process arrives here as it was raised there."""
+    loader = DataLoader(
+        _Drawn(dataset),
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_collate_or_error,
+        pin_memory=pin_memory,
+    )
+    for loaded in loader:
+        if isinstance(loaded, DataError):
+            raise loaded
+        yield loaded
+
+
+def in_order(samples: int, *, rank: int = 0, ranks: int = 1) -> list[list[Draw]]:
+    """Every sample once, one by one, each on exactly one rank: for :func:`load_batches` to evaluate."""
+    return [[Draw(index, 0)] for index in range(rank, samples, ranks)]
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Samples of one size as a batch. Raises DataError with the sizes if they differ."""
+    sizes = {tuple(sample["image"].shape) for sample in samples}
+    if len(sizes) > 1:
+        raise DataError(
+            f"images of different shapes in one batch: {sorted(sizes)}; crop them to one size or use batch 1"
+        )
+    return {
+        "image": torch.stack([sample["image"].as_subclass(Tensor) for sample in samples]),
+        "mask": torch.stack([sample["mask"].as_subclass(Tensor) for sample in samples]),
+        "name": [sample["name"] for sample in samples],
+    }
+
+
+class _Drawn(Dataset["Sample | DataError"]):
+    """Answers draws. Errors are handed on as values, since PyTorch would wrap them in a worker's traceback."""
+
+    def __init__(self, dataset: Samples) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, draw: Draw) -> Sample | DataError:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(draw.seed)  # torch.manual_seed would reach for the GPU's, too
+            try:
+                return self.dataset[draw.index]
+            except DataError as error:
+                return error
+
+
+def _collate_or_error(drawn: list[Sample | DataError]) -> Batch | DataError:
+    samples: list[Sample] = []
+    for one in drawn:
+        if isinstance(one, DataError):
+            return one
+        samples.append(one)
+    try:
+        return collate(samples)
+    except DataError as error:
+        return error
+
+
+@lru_cache(maxsize=4)
+def _order(samples: int, seed: int, epoch: int) -> tuple[int, ...]:
+    """The order of one epoch. Its seed has three parts, a draw's has two, so that they never coincide."""
+    return tuple(np.random.default_rng([seed, epoch, 1]).permutation(samples).tolist())

@@ -1,0 +1,102 @@
+"""Opening image files safely: the size is judged before a pixel is decoded, and every fault names the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from featalign.errors import DataError
+
+DEFAULT_MAX_PIXELS = 178_956_970
+"""Largest image that is decoded unless asked otherwise: the size from which Pillow itself speaks of an attack."""
+
+_LIFTING = Lock()
+_READERS: dict[bytes, type[ImageFile]] = {
+    b"\xff\xd8\xff": JpegImageFile,
+    b"\x89PNG\r\n": PngImageFile,
+    b"II*\0": TiffImageFile,
+    b"MM\0*": TiffImageFile,
+    b"II+\0": TiffImageFile,
+    b"MM\0+": TiffImageFile,
+    b"BM": BmpImageFile,
+    b"RIFF": WebPImageFile,
+}
+"""Pillow's reader by the first bytes of a file, whatever the file is called."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn every fault inside the block, ours or a decoder's, into a DataError that begins with ``path``."""
+    try:
+        yield
+    except Exception as error:  # a damaged file can make a decoder raise almost anything
+        raise DataError(f"{path}: {_reason(error)}") from error
+
+
+@contextmanager
+def opened(path: Path, *, max_pixels: int) -> Iterator[ImageFile]:
+    """The file's header as a Pillow image of allowed size; its pixels are decoded on first use, inside the block.
+
+    Raises:
+        DataError: naming the file, for every fault up to the end of the block.
+    """
+    with naming(path), path.open("rb") as file:
+        image = _identify(file)
+        check_pixels(image.height, image.width, max_pixels=max_pixels)
+        with _pillow_allowing(image):
+            yield image
+
+
+def check_pixels(height: int, width: int, *, max_pixels: int) -> None:
+    """Raises DataError if an image of this size is larger than allowed."""
+    if height * width > max_pixels:
+        raise DataError(
+            f"{width} x {height} = {height * width:,} pixels, more than the {max_pixels:,} that are allowed; "
+            f"allow it with --max-pixels {height * width} (max_pixels= in Python) if the file is trusted"
+        )
+
+
+@contextmanager
+def _pillow_allowing(image: ImageFile) -> Iterator[None]:
+    """TIFF alone is judged once more while it is decoded, by Pillow's limit of the process: lift it meanwhile."""
+    pixels = image.height * image.width
+    if not isinstance(image, TiffImageFile) or pixels <= (Image.MAX_IMAGE_PIXELS or pixels):
+        yield
+        return
+    with _LIFTING:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DataError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read ({error.strerror})"
+    return f"is damaged and cannot be decoded ({str(error) or type(error).__name__}); copy or export it again"
+
+
+def _identify(file: BinaryIO) -> ImageFile:
+    """The reader is chosen here, because ``PIL.Image.open`` would judge the size by a limit of the whole process."""
+    start = file.read(8)
+    file.seek(0)
+    for magic, reader in _READERS.items():
+        if start.startswith(magic):
+            return reader(file)
+    raise DataError("is not a JPEG, PNG, TIFF, BMP or WebP file" if start else "is empty (0 bytes)")

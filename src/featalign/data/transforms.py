@@ -1,0 +1,167 @@
+"""What happens to a sample before it trains a model: random scale, crop, flip and colour jitter; and normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from featalign.data.sample import Sample
+from featalign.errors import ConfigError
+from featalign.spec import IGNORE_INDEX, Normalization
+
+Size = tuple[int, int]
+
+
+def train_transform(
+    *,
+    crop: int | Size,
+    scales: tuple[float, float] = (0.5, 2.0),
+    flip: float = 0.5,
+    jitter: float = 0.0,
+    ignore_index: int = IGNORE_INDEX,
+    normalization: Normalization | None = None,
+) -> Callable[[Sample], Sample]:
+    """The augmentation of the papers (IFA section 4.2): random scale, padding, random crop, horizontal flip.
+
+    The scale is uniform in ``scales``, the crop (height, width; one number for a square) uniform over all positions.
+    Where the scaled image is smaller than the crop, it lies at a random place in it: the mask is padded with
+    ``ignore_index``, the image with the mean colour of ``normalization`` (default ``Normalization.for_channels``), so
+    about zero once normalized. ``flip`` is a probability; ``jitter`` the strength, 0 … 1, of random brightness,
+    contrast and saturation (1 or 3 channels). All randomness comes from torch's default generator.
+
+    Raises:
+        ConfigError: if an option is out of range.
+    """
+    height, width = (crop, crop) if isinstance(crop, int) else crop
+    if min(height, width) < 1:
+        raise ConfigError(f"crop must be at least 1 x 1, got {height} x {width}")
+    if not 0 < scales[0] <= scales[1]:
+        raise ConfigError(f"scales must be 0 < low <= high, got {scales}")
+    for name, share in {"flip": flip, "jitter": jitter}.items():
+        if not 0 <= share <= 1:
+            raise ConfigError(f"{name} must be in 0 … 1, got {share}")
+    steps = [RandomScaleCrop((height, width), scales, ignore_index, normalization), v2.RandomHorizontalFlip(flip)]
+    return v2.Compose([*steps, ColorJitter(jitter, jitter, jitter)] if jitter else steps)
+
+
+class RandomScaleCrop(v2.Transform):
+    """Scale, pad, crop; but only the part of the image that the crop shows is ever resized."""
+
+    _transformed_types = (tv_tensors.Image, tv_tensors.Mask)
+
+    def __init__(
+        self, crop: Size, scales: tuple[float, float], ignore_index: int, normalization: Normalization | None
+    ) -> None:
+        super().__init__()
+        self.crop, self.scales, self.ignore_index, self.normalization = crop, scales, ignore_index, normalization
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        low, high = self.scales
+        scale = low + (high - low) * torch.rand(()).item()
+        size = v2.query_size(flat_inputs)
+        scaled = [max(1, round(side * scale)) for side in size]
+        corner = [_random_corner(side, crop) for side, crop in zip(scaled, self.crop, strict=True)]
+        return {"scaled": scaled, "corner": corner}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        scaled, corner = params["scaled"], params["corner"]
+        if isinstance(inpt, tv_tensors.Image):
+            normalization = self.normalization or Normalization.for_channels(inpt.shape[0])
+            _check_channels(inpt.shape[0], normalization)
+            fill = [round(255 * mean) for mean in normalization.mean]
+            return tv_tensors.Image(crop_scaled_image(inpt, scaled, corner, self.crop, fill))
+        return tv_tensors.Mask(crop_scaled_mask(inpt, scaled, corner, self.crop, self.ignore_index))
+
+
+class ColorJitter(v2.ColorJitter):
+    """torchvision's, with a clear error for images that have no colour in its sense."""
+
+    def check_inputs(self, flat_inputs: list[Any]) -> None:
+        channels = v2.query_chw(flat_inputs)[0]
+        if channels not in (1, 3):
+            raise ConfigError(f"jitter works on images of 1 or 3 channels, got {channels}; set jitter to 0")
+
+
+def crop_scaled_image(image: Tensor, scaled: Size, corner: Size, crop: Size, fill: list[int]) -> Tensor:
+    """The crop at ``corner`` of uint8 ``image`` (C, H, W) scaled to ``scaled``, bilinear with antialiasing.
+
+    All sizes are (rows, columns). Corners may be negative: what lies outside of the image is ``fill``.
+    The pixels next to the crop take part in its antialiasing, as if the whole image had been scaled
+    first: the result is the same, but for the rounding.
+    """
+    channels, height, width = image.shape
+    (top, bottom), (left, right) = (_visible(c, s, k) for c, s, k in zip(corner, scaled, crop, strict=True))
+    canvas = np.empty((*crop, channels), np.uint8)
+    if (bottom - top, right - left) != crop:
+        canvas[:] = fill
+    source = (
+        left * width / scaled[1],
+        top * height / scaled[0],
+        right * width / scaled[1],
+        bottom * height / scaled[0],
+    )
+    seen = _resize(image.permute(1, 2, 0).numpy(), (right - left, bottom - top), source)
+    canvas[top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]] = seen
+    return torch.from_numpy(canvas).permute(2, 0, 1)
+
+
+def crop_scaled_mask(mask: Tensor, scaled: Size, corner: Size, crop: Size, fill: int) -> Tensor:
+    """The same crop of ``mask`` (H, W): each pixel takes the value of the source pixel that its centre lies in."""
+    (top, bottom), (left, right) = (_visible(c, s, k) for c, s, k in zip(corner, scaled, crop, strict=True))
+    rows = (2 * torch.arange(top, bottom) + 1) * mask.shape[0] // (2 * scaled[0])
+    columns = (2 * torch.arange(left, right) + 1) * mask.shape[1] // (2 * scaled[1])
+    canvas = torch.full(crop, fill, dtype=mask.dtype)
+    canvas[top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]] = mask[rows[:, None], columns]
+    return canvas
+
+
+def normalize(images: Tensor, normalization: Normalization) -> Tensor:
+    """uint8 images (…, C, H, W) as float32, ``(pixel / 255 - mean) / std`` per channel.
+
+    Raises:
+        ConfigError: if the images are not uint8, or their channels are not those of ``normalization``.
+    """
+    if images.dtype != torch.uint8:
+        raise ConfigError(f"normalize expects uint8 images (0 … 255), got {images.dtype}")
+    _check_channels(images.shape[-3], normalization)
+    mean, std = (
+        images.new_tensor(v, dtype=torch.float32)[:, None, None] for v in (normalization.mean, normalization.std)
+    )
+    return (images.float() - 255 * mean) / (255 * std)
+
+
+def _check_channels(channels: int, normalization: Normalization) -> None:
+    if not {len(normalization.mean), len(normalization.std)} <= {1, channels}:
+        raise ConfigError(f"images of {channels} channels, but {normalization}; give one value, or one per channel")
+
+
+def _random_corner(side: int, crop: int) -> int:
+    """First row or column of the crop in the scaled image, uniform over all places where one contains the other."""
+    slack = side - crop
+    return int(torch.randint(min(slack, 0), max(slack, 0) + 1, ()).item())
+
+
+def _visible(corner: int, side: int, crop: int) -> Size:
+    """The range of the scaled image that the crop shows."""
+    return max(corner, 0), min(corner + crop, side)
+
+
+def _resize(image: NDArray[np.uint8], size: Size, source: tuple[float, float, float, float]) -> NDArray[np.uint8]:
+    """Pillow's resize of a part given in fractions of pixels; ``size`` is (columns, rows).
+
+    Pillow knows grey and RGB; other channels go one by one (as RGBA, the fourth would be taken for transparency).
+    """
+    if image.shape[2] == 3:
+        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, source))
+    bands = (
+        Image.fromarray(image[..., c]).resize(size, Image.Resampling.BILINEAR, source) for c in range(image.shape[2])
+    )
+    return np.stack([np.asarray(band) for band in bands], axis=-1)

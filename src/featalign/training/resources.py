@@ -1,0 +1,43 @@
+"""What a run used: memory at its peak, and the versions that made its numbers."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+PACKAGES = ("featalign", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
+
+
+def peak_memory() -> dict[str, float]:
+    """``peak_rss_mb``, the largest resident memory of this process so far, and ``peak_gpu_mb``, of tensors on a GPU."""
+    peaks = {}
+    rss = _peak_rss_mb()
+    if rss is not None:
+        peaks["peak_rss_mb"] = round(rss, 1)
+    if torch.cuda.is_available():
+        peaks["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peaks
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of the platform and of every package that shapes the numbers; no host names, no paths."""
+    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _peak_rss_mb() -> float | None:
+    """Unix counts in kilobytes, macOS in bytes; Windows has no such counter."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

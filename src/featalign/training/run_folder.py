@@ -1,0 +1,78 @@
+"""The folder that a run leaves behind, and what is written into it besides the log."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from featalign.errors import ConfigError, FeatalignError
+from featalign.files import write_atomically
+from featalign.training.log import finite
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of the parts of a run."""
+
+    root: Path
+
+    @property
+    def model(self) -> Path:
+        """The best model by mIoU on the validation split; the last one where nothing was validated."""
+        return self.root / "model"
+
+    @property
+    def last(self) -> Path:
+        """The model as training left it."""
+        return self.root / "last"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.json"
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.yaml"
+
+    @property
+    def versions(self) -> Path:
+        return self.root / "versions.json"
+
+    def earlier(self) -> list[Path]:
+        """The parts that exist: what an earlier run wrote."""
+        parts = [self.model, self.last, self.log, self.metrics, self.recipe, self.versions]
+        return [part for part in parts if part.exists()]
+
+
+def check_free(folder: RunFolder) -> None:
+    """Raises ConfigError if a run is there already."""
+    earlier = folder.earlier()
+    if earlier:
+        raise ConfigError(
+            f"{folder.root}: already holds a run ({earlier[0].name}); choose another folder or allow overwriting"
+        )
+
+
+def prepare(folder: RunFolder) -> None:
+    """Make the folder; remove what an earlier run left in it, and nothing else.
+
+    Raises:
+        FeatalignError: if it cannot be made or emptied.
+    """
+    try:
+        for part in folder.earlier():
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+        folder.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FeatalignError(f"{folder.root}: cannot be used as a run folder ({error.strerror})") from error
+
+
+def write_json(path: Path, content: dict[str, object]) -> None:
+    """Readable JSON, whole or not at all; nan and infinity become null."""
+    write_atomically(path, json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from featalign.errors import ConfigError
+from featalign.training import Recipe, list_recipes, load_recipe
+
+PACKAGE = Path(__file__).parents[2] / "src" / "featalign" / "recipes"
+
+
+def field_names(model: type[BaseModel]) -> dict[str, Any]:
+    """Nested names of every field of a model, as a YAML file would hold them."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        found[name] = field_names(field.annotation) if nested else None  # type: ignore[arg-type]
+    return found
+
+
+def test_every_field_is_described() -> None:
+    def undescribed(model: type[BaseModel]) -> list[str]:
+        lacking = [f"{model.__name__}.{name}" for name, field in model.model_fields.items() if not field.description]
+        for field in model.model_fields.values():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                lacking += undescribed(field.annotation)
+        return lacking
+
+    assert undescribed(Recipe) == []
+
+
+def test_list_has_every_packaged_file() -> None:
+    on_disk = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.yaml"))
+    assert list_recipes() == on_disk
+    assert {"camvid/fpn_ifa_resnet18", "cityscapes/fpn_ifa_resnet50", "demo/fpn_ifa"} <= set(on_disk)
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_packaged_recipe_spells_out_every_field(name: str) -> None:
+    content = yaml.safe_load((PACKAGE / f"{name}.yaml").read_text())
+    sections = {key: None if not isinstance(value, dict) else dict.fromkeys(value) for key, value in content.items()}
+    assert sections == field_names(Recipe)
+    assert load_recipe(name).summary
+
+
+@pytest.mark.parametrize("folder", ["camvid", "demo"])
+def test_siblings_differ_in_alignment_only(folder: str) -> None:
+    suffix = "_resnet18" if folder == "camvid" else ""
+    ours = load_recipe(f"{folder}/fpn_ifa{suffix}").model_dump()
+    sibling = load_recipe(f"{folder}/fpn_bilinear{suffix}").model_dump()
+    assert (ours["model"].pop("align"), sibling["model"].pop("align")) == ("ifa", "bilinear")
+    assert ours.pop("summary") != sibling.pop("summary")
+    assert ours == sibling
+
+
+def test_published_settings() -> None:
+    """IFA section 4.2: SGD 0.01 / 0.9 / 0.0005, poly 0.9, crop 769, batch 16, 18k iterations, OHEM."""
+    recipe = load_recipe("cityscapes/fpn_ifa_resnet50")
+    training, data = recipe.training, recipe.data
+    assert (training.lr, training.momentum, training.weight_decay, training.power) == (0.01, 0.9, 0.0005, 0.9)
+    assert (training.batch, training.iterations, data.crop) == (16, 18_000, (769, 769))
+    assert round(recipe.loss.keep * 2 * 769 * 769, -3) == 100_000
+    assert recipe.loss.ohem and recipe.model.pretrained
+
+
+def test_text_and_back(tmp_path: Path) -> None:
+    recipe = load_recipe("camvid/fpn_ifa_resnet18").with_overrides(["training.ema=0.99", "model.options.pos_dim=36"])
+    (tmp_path / "mine.yaml").write_text(recipe.to_yaml())
+    assert load_recipe(tmp_path / "mine.yaml") == recipe
+    assert load_recipe(str(tmp_path / "mine.yaml")) == recipe
+
+
+def test_partial_file_takes_defaults(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("training: {lr: 1e-3}\ndata: {crop: 64}\n")
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    assert recipe.training.lr == 0.001
+    assert recipe.data.crop == (64, 64)
+    assert recipe.training.iterations == 18_000
+
+
+def test_overrides_are_yaml_typed() -> None:
+    overrides = ["training.iterations=200", "training.lr=5e-4", "training.ema=0.999", "training.gradient_clip=null"]
+    overrides += ["data.crop=[64, 96]", "data.scales=[1, 2]", "loss.ohem=false"]
+    overrides += ["model.align=ifa", "model.options.position=sine"]
+    recipe = Recipe().with_overrides(overrides)
+    assert (recipe.training.iterations, recipe.training.lr, recipe.data.crop) == (200, 5e-4, (64, 96))
+    assert (recipe.loss.ohem, recipe.training.ema, recipe.training.gradient_clip) == (False, 0.999, None)
+    assert (recipe.model.align, recipe.model.options, recipe.data.scales) == ("ifa", {"position": "sine"}, (1.0, 2.0))
+    assert Recipe().with_overrides([]) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.iteration=200", r'training\.iteration: unknown field, did you mean "iterations"\?'),
+        ("trainig.iterations=200", r'trainig: unknown field, did you mean "training"\?'),
+        ("training.iterations=many", r'training\.iterations: should be a valid integer, got "many"'),
+        ("training.iterations=2.5", r"training\.iterations: should be a valid integer, got 2\.5"),
+        ("training.batch=true", r"training\.batch: should be a valid integer, got true"),
+        ("training.batch=0", r"training\.batch: should be greater than or equal to 1, got 0"),
+        ("training.lr=.nan", r"training\.lr: should be a finite number"),
+        ("training.query=all", r"training\.query: should be 'grid', 'points' or 'mixed', got \"all\""),
+        ("data.scales=[2, 1]", r"data\.scales: expected 0 < low <= high, got \[2\.0, 1\.0\]"),
+        ("data.crop=8", r"data\.crop\.0: should be greater than or equal to 32, got 8"),
+        ("data.crop=[64, 64, 64]", r"data\.crop: .*at most 2"),
+        ("loss=3", r"loss: should be an object, got 3"),
+        ("training.lr.x=3", r'"lr" is a value'),
+        ("training.iterations", r"expected key=value such as training\.iterations=200"),
+        ("training..lr=3", r"expected key=value"),
+        ("=3", r"expected key=value"),
+        ("training.lr=[", r"--set training\.lr=\[: is not YAML"),
+    ],
+)
+def test_wrong_override_is_one_clear_error(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        Recipe().with_overrides([override])
+    assert all(line.startswith(("--set", "  data.crop")) for line in str(caught.value).splitlines())
+
+
+def test_all_faults_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Recipe.from_content({"training": {"lr": -1, "bach": 8}, "datas": {}}, source="mine.yaml")
+    first, *faults = str(caught.value).splitlines()
+    assert first == "mine.yaml: 3 faults"
+    assert sorted(fault.split(":")[0].strip() for fault in faults) == ["datas", "training.bach", "training.lr"]
+
+
+@pytest.mark.parametrize("text", ["", "3", "- a\n- b", '"camvid"'])
+def test_file_without_sections(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.yaml: expected sections summary, model, data, training, loss"):
+        load_recipe(tmp_path / "mine.yaml")
+
+
+def test_file_that_is_not_yaml_or_not_text(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("training: {lr: 1")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: is not YAML.*line 1"):
+        load_recipe(tmp_path / "mine.yaml")
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match=r"mine\.yaml\": cannot be read"):
+        load_recipe(tmp_path / "mine.yaml")
+
+
+def test_unknown_name_is_suggested(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r'did you mean "camvid/fpn_ifa_resnet18"\?'):
+        load_recipe("camvid/fpn_ifa_resnet81")
+    with pytest.raises(ConfigError, match=r"neither a packaged recipe nor a file"):
+        load_recipe(tmp_path / "missing.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_recipe(tmp_path)
