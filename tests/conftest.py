@@ -1,4 +1,4 @@
-"""Folders of real data and of golden vectors; tests that need them are skipped, with the reason, where they are absent."""
+"""Folders of real data and of golden vectors; tests that need them are skipped, with the reason, where absent."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Fixture:
-    """One folder of golden vectors: ``meta`` (its meta.json), ``io`` (tensors in and out), ``weights`` (official names)."""
+    """One folder of vectors: ``meta`` (its meta.json), ``io`` (tensors in and out), ``weights`` (official names)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -64,6 +64,8 @@ def run_demo(
     for name, recipe in recipes.items():
         console.print(f"[bold]training {name}[/bold]: {recipe.training.iterations} iterations at {size[0]}x{size[1]}")
         run = train(recipe, data=splits, out=out / "runs" / name.lower(), overwrite=True, console=console)
+        if run.interrupted:
+            raise KeyboardInterrupt
         predictors[name] = Predictor(load_model(run.folder), device="cpu")
     scores = {name: _score(name, predictor, size, counts["test"], console) for name, predictor in predictors.items()}
     console.print(_table(scores, size))

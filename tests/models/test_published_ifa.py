@@ -1,4 +1,4 @@
-"""Published weights must give the published outputs: every IFA fixture under FEATALIGN_GOLDEN, whatever its seed and sizes."""
+"""Published weights must give the published outputs: every IFA fixture under FEATALIGN_GOLDEN, of any seed and size."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden import Fixture, digest, fixtures
 
 from featalign.align import GridEmbedding, PositionEncoding
 from featalign.models import load_published
 from featalign.ops import grid_queries, pixel_centers, point_queries
-from golden import Fixture, digest, fixtures
 
 pytestmark = pytest.mark.golden
 

@@ -71,7 +71,8 @@ class Pyramid(nn.Module):
         if multi_grid is not None:
             _dilate_last_stage(self.body, name, multi_grid)
         self._channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
-        self._pads = self._needs_variance = False
+        self._batch_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.body.modules())
+        self._pads = False
         if not all(self._covers(side) for side in (1, max(strides) + 1)):
             self._pads = True
             if not self._covers(1):
@@ -90,7 +91,8 @@ class Pyramid(nn.Module):
                 has no variance there.
         """
         height, width = images.shape[-2:]
-        if self.training and self._needs_variance and images.shape[0] == 1 and max(height, width) <= max(self.strides):
+        single_cell = images.shape[0] == 1 and max(height, width) <= max(self.strides) and not self._pads
+        if single_cell and self.training and self._batch_norm:
             raise ValueError(
                 f"cannot train on one image of {height}x{width} pixels: its map at stride {max(self.strides)} is a "
                 "single cell, which batch normalization cannot use; take a larger crop or a batch of at least 2"

@@ -161,7 +161,7 @@ def models() -> None:
 
     for name in list_models():
         out.print(name)
-        table([(f"  {option}", repr(default)) for option, default in model_options(name).items()])
+        table([(f"  {option}", repr(default)) for option, default in model_options(name).items()], numbers=False)
 
 
 @app.command()
@@ -169,7 +169,7 @@ def recipes() -> None:
     """List the packaged recipes."""
     from featalign.training import list_recipes, load_recipe
 
-    table([(name, load_recipe(name).summary) for name in list_recipes()])
+    table([(name, load_recipe(name).summary) for name in list_recipes()], numbers=False)
 
 
 @app.command()
@@ -177,7 +177,7 @@ def doctor() -> None:
     """Say what is installed and whether it fits together."""
     from featalign.doctor import devices, faults, versions
 
-    table(list(versions().items()))
+    table(list(versions().items()), numbers=False)
     found = faults()
     if not found:
         for device in devices():

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from featalign.errors import ConfigError
 from featalign.files import write_atomically
@@ -41,15 +40,16 @@ def save_json(path: Path | None, content: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def table(rows: Iterable[Sequence[str]], *, header: Sequence[str] = ()) -> None:
-    """Left-aligned first column, the others to the right."""
-    grid = Table(box=None, show_header=bool(header), padding=(0, 2, 0, 0), header_style="bold")
-    rows = list(rows)
-    for i in range(len(header) or len(rows[0])):
-        grid.add_column(header[i] if header else "", justify="left" if i == 0 else "right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*row)
-    out.print(grid)
+def table(rows: Iterable[Sequence[str]], *, header: Sequence[str] = (), numbers: bool = True) -> None:
+    """Aligned columns, never cut: the first to the left, the others to the right if they are ``numbers``."""
+    lines = [*([header] if header else []), *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        first, *others = [
+            cell.rjust(w) if i and numbers else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ]
+        out.print("  ".join([first, *others]).rstrip(), markup=False)
 
 
 def percent(value: float) -> str:

@@ -22,7 +22,6 @@ from featalign.models.segmentor import Segmentor
 from featalign.spec import Classes, Normalization
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # torch.save's zip archive; a bare pickle
 
 
 def save_model(model: Segmentor, folder: Path | str) -> None:
@@ -82,8 +81,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(4)
-        if start.startswith(_PICKLE_STARTS):
+            start = file.read(9)
+        if _is_pickle(start):
             raise WeightsError(
                 f"{path}: is a pickle, which can run code when read; where you trust its origin, convert it: "
                 'safetensors.torch.save_file(torch.load(path, weights_only=True), "model.safetensors")'
@@ -95,6 +94,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _is_pickle(start: bytes) -> bool:
+    """Whether a file begins as torch.save's zip archive or a pickle does; safetensors has a length, then JSON."""
+    return start[8:9] != b"{" and start.startswith((b"PK\x03\x04", b"\x80"))
 
 
 def fit_state(model: Segmentor, state: dict[str, Tensor], *, source: str) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.states import TrainerStatus
@@ -16,7 +15,7 @@ from featalign.training.module import SegmentationModule
 from featalign.training.recorder import Recorder
 from featalign.training.splits import Splits, ValidationLoader, training_loader
 
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
 
@@ -27,15 +26,15 @@ def fit(module: SegmentationModule, splits: Splits, *, recorder: Recorder, devic
         The iterations made: fewer than asked for after Ctrl-C.
     """
     training = module.recipe.training
-    train = training_loader(splits, module.recipe)
     val = None if splits.val is None else ValidationLoader(splits.val, workers=module.recipe.data.workers)
-    with _quiet_lightning(), _kept_interrupt_handler():
+    with _quiet_lightning():
         trainer = build_trainer(module, recorder=recorder, device=device, validates=val is not None)
+        train = training_loader(splits, module.recipe, pin_memory=trainer.strategy.root_device.type == "cuda")
         try:
             trainer.fit(module, train, val)
             if val is not None and training.iterations % training.validate_every:
                 trainer.validate(module, val, verbose=False)
-        except SystemExit:
+        except SystemExit:  # what Lightning makes of Ctrl-C
             if trainer.state.status != TrainerStatus.INTERRUPTED:
                 raise
     return trainer.global_step
@@ -47,7 +46,7 @@ def build_trainer(module: SegmentationModule, *, recorder: Recorder, device: str
     return Trainer(
         accelerator=device,
         devices=1,
-        precision=PRECISIONS[training.precision],  # type: ignore[arg-type]
+        precision=PRECISIONS[training.precision],
         max_steps=training.iterations,
         val_check_interval=training.validate_every if validates else None,
         check_val_every_n_epoch=None,
@@ -75,16 +74,3 @@ def _quiet_lightning() -> Iterator[None]:
         finally:
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
-
-
-@contextmanager
-def _kept_interrupt_handler() -> Iterator[None]:
-    """Lightning leaves Ctrl-C switched off after it was pressed once; only the main thread may change that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)

@@ -55,7 +55,8 @@ def check_free(folder: RunFolder) -> None:
     earlier = folder.earlier()
     if earlier:
         raise ConfigError(
-            f"{folder.root}: already holds a run ({earlier[0].name}); choose another folder or allow overwriting"
+            f"{folder.root}: already holds a run ({earlier[0].name}); choose another folder, "
+            "or replace it (--overwrite on the command line)"
         )
 
 

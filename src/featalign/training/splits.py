@@ -55,11 +55,11 @@ class ValidationLoader:
         return load_batches(self.dataset, in_order(len(self.dataset)), workers=self.workers)
 
 
-def training_loader(splits: Splits, recipe: Recipe) -> TrainingLoader:
+def training_loader(splits: Splits, recipe: Recipe, *, pin_memory: bool = False) -> TrainingLoader:
     """The batches of the whole run: batch k depends on (seed, k) alone, not on the number of workers."""
     training = recipe.training
     batches = EndlessBatches(len(splits.train), batch=training.batch, seed=training.seed, stop=training.iterations)
-    return TrainingLoader(splits.train, batches, workers=recipe.data.workers)
+    return TrainingLoader(splits.train, batches, workers=recipe.data.workers, pin_memory=pin_memory)
 
 
 def open_splits(root: Path, recipe: DataRecipe) -> Splits:

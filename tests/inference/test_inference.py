@@ -1,0 +1,148 @@
+"""Prediction and evaluation: sizes, files, failures, and scores against a direct computation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from featalign.data import FolderDataset
+from featalign.data.scenes import SCENE_CLASSES, SceneDataset
+from featalign.errors import ConfigError, DataError, FeatalignError
+from featalign.inference import Predictor, collect_images, evaluate, predict_files
+from featalign.inference.predictor import choose_device
+from featalign.models import create_model
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    torch.manual_seed(0)
+    model = create_model("fpn", classes=SCENE_CLASSES, backbone="resnet10t", width=8, hidden=(12,))
+    return Predictor(model, device="cpu")
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
+
+
+def test_answers_have_the_asked_size(predictor, photo):
+    assert predictor(photo).labels.shape == (37, 50)
+    asked = predictor(photo, size=(90, 31), probabilities=True)
+    assert asked.labels.shape == (90, 31) and asked.labels.dtype == np.uint8
+    assert asked.probabilities.shape == (8, 90, 31)
+    assert np.allclose(asked.probabilities.sum(0), 1, atol=1e-5)
+    assert (asked.probabilities.argmax(0) == asked.labels).all()
+
+
+def test_files_and_arrays_agree(predictor, photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    assert (predictor(tmp_path / "a.png").labels == predictor(photo).labels).all()
+
+
+def test_input_size_is_what_the_network_sees(predictor, photo):
+    seen = []
+    hook = predictor.model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
+    predictor(photo, input_size=(20, 24))
+    hook.remove()
+    assert seen == [(20, 24)]
+
+
+def test_bf16_runs_and_roughly_agrees(predictor, photo):
+    rough = Predictor(predictor.model, device="cpu", precision="bf16")(photo, probabilities=True)
+    exact = predictor(photo, probabilities=True)
+    assert np.abs(rough.probabilities - exact.probabilities).max() < 0.1
+
+
+def test_unknown_devices_are_refused():
+    with pytest.raises(ConfigError, match="cannot be used"):
+        choose_device("cuda:99")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        choose_device("gpuu")
+
+
+def test_prediction_files(predictor, photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "street.jpg")
+    out = tmp_path / "out"
+    assert predict_files(predictor, [tmp_path / "street.jpg"], out, probabilities=True, size=(74, 100)) == {}
+    expected = predictor(tmp_path / "street.jpg", size=(74, 100)).labels
+    with Image.open(out / "labels" / "street.png") as labels:
+        assert labels.mode == "P" and (np.asarray(labels) == expected).all()
+        assert labels.getpalette()[:3] == list(SCENE_CLASSES.colors[0])
+    with Image.open(out / "overlays" / "street.png") as picture:
+        assert picture.mode == "RGB" and picture.width >= 100
+    with np.load(out / "probabilities" / "street.npz") as stored:
+        assert stored["probabilities"].shape == (8, 74, 100)
+        assert stored["classes"].tolist() == list(SCENE_CLASSES.names)
+
+
+def test_a_bad_image_does_not_stop_the_others(predictor, photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes((tmp_path / "good.png").read_bytes()[:200])
+    (tmp_path / "empty.png").touch()
+    images = collect_images([tmp_path])
+    failures = predict_files(predictor, images, tmp_path / "out")
+    assert {path.name for path in failures} == {"bad.png", "empty.png"}
+    assert all(str(path) in reason and "\n" not in reason for path, reason in failures.items())
+    assert [p.name for p in (tmp_path / "out" / "labels").iterdir()] == ["good.png"]
+
+
+def test_collecting_images(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("a.png", "b/a.JPG", "b/note.txt"):
+        (tmp_path / name).touch()
+    assert collect_images([tmp_path / "b"]) == [tmp_path / "b" / "a.JPG"]
+    with pytest.raises(DataError, match=r"both be written as a\.png"):
+        collect_images([tmp_path / "a.png", tmp_path / "b"])
+    with pytest.raises(DataError, match="no such file"):
+        collect_images([tmp_path / "nowhere.png"])
+    (tmp_path / "c").mkdir()
+    with pytest.raises(DataError, match="holds no image"):
+        collect_images([tmp_path / "c"])
+
+
+def test_nothing_half_written_when_the_disk_is_full(predictor, photo, tmp_path, monkeypatch):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FeatalignError, match="No space left"):
+        predict_files(predictor, [tmp_path / "a.png"], tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.*"))
+
+
+def test_scores_equal_a_direct_count(predictor):
+    scenes = SceneDataset(3, (40, 48), seed=5, mask_size=(80, 96))
+    found = evaluate(predictor, scenes, boundary_widths=(1, 4))
+    matrix = np.zeros((8, 8), dtype=np.int64)
+    for i in range(3):
+        pixels = scenes[i]["image"].permute(1, 2, 0).numpy()
+        labels = predictor(pixels, size=(80, 96)).labels
+        for truth, guess in zip(scenes[i]["mask"].numpy().ravel(), labels.ravel(), strict=True):
+            matrix[truth, guess] += 1
+    assert found.matrix.tolist() == matrix.tolist()
+    assert found.images == 3 and set(found.boundary) == {1, 4}
+    content = found.to_json()
+    assert content["miou"] == found.scores.miou and set(content["boundary"]) == {"1px", "4px"}
+    absent = [name for i, name in enumerate(SCENE_CLASSES.names) if matrix[i].sum() == 0]
+    assert content["absent"] == absent and not set(absent) & set(content["iou"])
+
+
+def test_evaluation_refuses_other_classes_and_empty_labels(predictor, tmp_path):
+    other = create_model("fpn", classes=3, backbone="resnet10t", width=8, hidden=(8,))
+    with pytest.raises(DataError, match="3 classes apart, the data has 8"):
+        evaluate(Predictor(other, device="cpu"), SceneDataset(1, (32, 32)))
+    folder = tmp_path / "test"
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(folder / "images" / "a.png")
+    Image.fromarray(np.full((32, 32), 255, np.uint8)).save(folder / "masks" / "a.png")
+    (tmp_path / "classes.json").write_text(json.dumps(SCENE_CLASSES.to_json()))
+    with pytest.raises(DataError, match="nothing to score"):
+        evaluate(predictor, FolderDataset(tmp_path, "test"))
