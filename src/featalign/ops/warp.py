@@ -46,8 +46,7 @@ def warp(x: Tensor, offset: Tensor, *, sampling: Sampling = "corrected") -> Tens
         ConfigError: for an unknown sampling.
         ValueError: if the offset is not (B, 2, H, W).
     """
-    if sampling not in get_args(Sampling):
-        raise ConfigError(f'unknown sampling "{sampling}": {did_you_mean(sampling, get_args(Sampling))}')
+    check_sampling(sampling)
     if offset.ndim != 4 or offset.shape[1] != 2 or offset.shape[0] != x.shape[0]:
         raise ValueError(f"expected an offset (B={x.shape[0]}, 2, H, W) in (x, y), got {tuple(offset.shape)}")
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -59,6 +58,12 @@ def warp(x: Tensor, offset: Tensor, *, sampling: Sampling = "corrected") -> Tens
     grid = torch.stack((columns, rows), -1)
     edges = sampling in ("head", "initial")
     return F.grid_sample(x.to(dtype), grid, padding_mode="zeros", align_corners=not edges).to(x.dtype)
+
+
+def check_sampling(name: str) -> None:
+    """For the constructors of modules that will warp. Raises ConfigError for an unknown name."""
+    if name not in get_args(Sampling):
+        raise ConfigError(f'unknown sampling "{name}": {did_you_mean(name, get_args(Sampling))}')
 
 
 def _units(sampling: Sampling, cells: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:

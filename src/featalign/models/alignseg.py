@@ -1,0 +1,184 @@
+"""AlignSeg: two bottom-up pathways, aligned where they meet (AlignSeg, section 3.1, Fig. 2).
+
+image ─▶ stem, stage 1 ─▶ stage 2 ─────▶ stage 3 ─────▶ stage 4 ─────▶ AlignCM       first pathway
+stride 4     │         8     │       16     │       32     │       32     │
+            RCB             RCB            RCB            RCB            RCB         to ``width`` channels, same grids
+             └───────────▶ AlignFA ─RCB─▶ AlignFA ─RCB─▶ AlignFA ─RCB─▶ AlignFA ─RCB─▶ head ─▶ K logits
+stride 4     4               4              4    │         4              4            second pathway
+                                                 └─▶ deep supervision head (training)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from featalign.align.alignseg import AlignFA, Directions, ResidualConvBlock
+from featalign.backbones import Pyramid
+from featalign.context.aligncm import AlignCM, Merge
+from featalign.context.aspp import ASPP
+from featalign.context.psp import PyramidPooling
+from featalign.context.rcca import RCCA
+from featalign.errors import ConfigError, did_you_mean
+from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
+from featalign.ops.warp import Sampling
+from featalign.spec import Classes
+
+Context = Literal["aligncm", "aspp", "psp", "rcca", "none"]
+Fuse = Callable[[int, int], nn.Module]  # (fine_channels, width) to a module (coarse, fine) -> map at fine's size
+_SUPERVISED = 2  # the second pathway's map that deep supervision reads: the one that stage 3 has joined
+
+
+class BottomUpPathway(nn.Module):
+    """The second pathway: keeps the finest map's grid and takes in one coarser map after the other.
+
+    Args:
+        channels: of the maps, finest first.
+        width: channels of every map of this pathway.
+        fuse: makes each junction, as ``fuse(width, width)``.
+    """
+
+    def __init__(self, channels: Sequence[int], *, width: int, fuse: Fuse) -> None:
+        super().__init__()
+        junctions = range(len(channels) - 1)
+        self.enter = nn.ModuleList(ResidualConvBlock(c, width) for c in channels)
+        self.fuses = nn.ModuleList(fuse(width, width) for _ in junctions)
+        self.refine = nn.ModuleList(ResidualConvBlock(width, width) for _ in junctions)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Maps (B, C_i, h_i, w_i), finest first, to as many maps (B, width, h_0, w_0); the last has seen them all."""
+        finest, *coarser = (enter(level) for enter, level in zip(self.enter, maps, strict=True))
+        passed = [finest]
+        for level, fuse, refine in zip(coarser, self.fuses, self.refine, strict=True):
+            passed.append(refine(fuse(level, passed[-1])))
+        return passed
+
+
+class LogitHead(AuxiliaryHead):
+    """(B, in_channels, h, w) to logits (B, K, h, w): 3x3, norm, leaky ReLU, dropout, 1x1."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__(in_channels, classes, width=in_channels)
+        self[2] = nn.LeakyReLU(0.01, inplace=True)
+
+
+class AlignSeg(Segmentor):
+    """See the figure above; options as in :func:`alignseg`.
+
+    Args:
+        context: what looks far on the coarsest map, as one more map of ``context_channels`` channels on the same grid;
+            None for pathways of one block less.
+        fuse: makes each junction of the second pathway, as ``fuse(width, width)``.
+
+    The answer lives on the stride-4 grid. Other grids and points get it by bilinear interpolation of the logits; a
+    point reads between cell centres (``align_corners=False``), the outermost logits reach to the border.
+    """
+
+    def __init__(
+        self,
+        classes: Classes,
+        *,
+        backbone: Pyramid,
+        context: nn.Module | None,
+        context_channels: int,
+        width: int,
+        fuse: Fuse,
+        auxiliary: bool = True,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__(
+            classes,
+            in_channels=backbone.in_channels,
+            strides=backbone.strides[:1],
+            auto_mode="resized",
+            align_corners=align_corners,
+        )
+        channels = [*backbone.channels, *([context_channels] if context is not None else [])]
+        self.backbone = backbone
+        self.context = context
+        self.pathway = BottomUpPathway(channels, width=width, fuse=fuse)
+        self.head = LogitHead(width, len(classes))
+        self.auxiliary = LogitHead(width, len(classes)) if auxiliary else None
+
+    def encode(self, images: Tensor) -> Features:
+        self.check_images(images)
+        maps = self.backbone(images)
+        if self.context is not None:
+            maps.append(self.context(maps[-1]))
+        passed = self.pathway(maps)
+        deep = passed[_SUPERVISED] if self.training and self.auxiliary is not None else None
+        return Features(passed[-1:], self.strides, (images.shape[-2], images.shape[-1]), deep)
+
+    def answer_grid(self, features: Features, size: tuple[int, int] | None) -> Tensor:
+        logits = self.head(features.maps[0])
+        if size is None:
+            return logits
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
+
+    def query(self, features: Features, points: Tensor) -> Tensor:
+        logits = self.head(features.maps[0]).float()
+        grid = (2 * points.float() - 1).flatten(1, -2)[:, :, None].expand(logits.shape[0], -1, -1, -1)
+        values = F.grid_sample(logits, grid, padding_mode="border", align_corners=False)
+        return values.reshape(*values.shape[:2], *points.shape[1:-1])
+
+
+def alignseg(
+    classes: Classes,
+    *,
+    backbone: str = "resnet50",
+    pretrained: bool = False,
+    in_channels: int = 3,
+    width: int = 256,
+    directions: Directions = "both",
+    sampling: Sampling = "corrected",
+    context: Context = "aligncm",
+    bins: int = 3,
+    align_context: bool = True,
+    merge: Merge = "sum",
+    auxiliary: bool = True,
+    align_corners: bool = False,
+    ceil_pool: bool = False,
+) -> AlignSeg:
+    """Build :class:`AlignSeg`.
+
+    Args:
+        classes: what it tells apart.
+        backbone, pretrained, in_channels, ceil_pool: see :class:`~featalign.backbones.Pyramid`. The published network
+            is ``resnet101s`` (deep stem) with ``ceil_pool``.
+        width: channels of the second pathway and of the context; a multiple of 4.
+        directions: which maps AlignFA moves, see :class:`~featalign.align.alignseg.AlignFA`.
+        sampling: convention of all offsets, see :func:`~featalign.ops.warp.warp`.
+        context: ``aligncm`` or one of those that Table 5 compares it with: ``aspp``, ``psp``, ``rcca``; ``none`` is
+            the baseline there, with pathways of one block less.
+        bins, align_context, merge: see :class:`~featalign.context.aligncm.AlignCM`; used by ``aligncm`` only.
+        auxiliary: whether there is a deep supervision head for training (Table 6, DS).
+        align_corners: how logits are resized; True is what the published evaluation does.
+    """
+    if context not in get_args(Context):
+        raise ConfigError(f'unknown context "{context}" for alignseg: {did_you_mean(context, get_args(Context))}')
+
+    def fuse(_fine_channels: int, width: int) -> AlignFA:
+        return AlignFA(width, directions=directions, sampling=sampling)
+
+    pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained, ceil_pool=ceil_pool)
+    contexts: dict[str, Callable[[int, int], nn.Module]] = {
+        "aligncm": partial(AlignCM, bins=bins, aligned=align_context, merge=merge, sampling=sampling),
+        "aspp": ASPP,
+        "psp": PyramidPooling,
+        "rcca": RCCA,
+    }
+    looks_far = contexts[context](pyramid.channels[-1], width) if context != "none" else None
+    return AlignSeg(
+        classes,
+        backbone=pyramid,
+        context=looks_far,
+        context_channels=looks_far.out_channels if isinstance(looks_far, AlignCM) else width,
+        width=width,
+        fuse=fuse,
+        auxiliary=auxiliary,
+        align_corners=align_corners,
+    )
