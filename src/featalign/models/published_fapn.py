@@ -1,0 +1,240 @@
+"""Weights of the published FaPN code (github.com/EMI-Group/FaPN) in the modules of this library.
+
+    image ──▶ residual network ──▶ C5 ──1x1────────────────────────▶ p5 ──▶ p6 (, p7)
+                                   C4 ──▶ FSM + FAM with p5 ──3x3──▶ p4
+                                   C3 ──▶ FSM + FAM with P4 ──3x3──▶ p3        P: before its 3x3 convolution
+                                   C2 ──▶ FSM + FAM with P3 ──3x3──▶ p2
+
+The residual network is detectron2's: stride in the first 1x1 convolution of a block, batch normalization frozen, images
+in BGR order with 103.53, 116.28, 123.675 subtracted and no division.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from timm.layers.norm_act import freeze_batch_norm_2d
+from torch import Tensor, nn
+
+from featalign.align.fapn import DeformableConv, FaPNFuse, FeatureSelection, Norm, conv_norm
+from featalign.align.pathways import TopDown
+from featalign.backbones import Pyramid
+from featalign.errors import WeightsError
+
+State = dict[str, Tensor]
+_FINE = ("2", "3", "4")  # levels that have a fuse; detectron2 counts them by the power of two of their stride
+_DEPTHS = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # blocks in the third stage
+
+
+class FaPNPyramid(nn.Module):
+    """The published FAN: backbone maps, finest first, to p2 … p5 on their grids and one or two coarser maps.
+
+    Args:
+        channels: of the four backbone maps.
+        width: channels of every result.
+        norm: normalization of the pathway.
+        extra: makes p6 and p7 from the last backbone map; without it p6 is every second cell of p5.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], width: int, *, norm: Norm | None = None, extra: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        plain = norm is None
+        self.pathway = TopDown(
+            channels,
+            width,
+            partial(FaPNFuse, norm=norm),
+            top=partial(conv_norm, norm=norm, bias=plain),
+            smooth=partial(conv_norm, kernel=3, norm=norm, bias=plain),
+            smooth_top=False,
+        )
+        self.extra = extra
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        levels = self.pathway(maps)
+        return [*levels, *([levels[-1][..., ::2, ::2]] if self.extra is None else self.extra(maps[-1]))]
+
+
+class ExtraLevels(nn.Module):
+    """RetinaNet's p6 and p7 (ICCV 2017, section 4): (B, in_channels, h, w) to two maps, each half as large."""
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.p6 = nn.Conv2d(in_channels, width, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(width, width, 3, stride=2, padding=1)
+
+    def forward(self, coarsest: Tensor) -> list[Tensor]:
+        p6 = self.p6(coarsest)
+        return [p6, self.p7(F.relu(p6))]
+
+
+class FaPNBackbone(nn.Module):
+    """The published backbone: images (B, 3, H, W) to the maps of :class:`FaPNPyramid`, from stride 4.
+
+    Args:
+        name: resnet50, resnet101 or resnet152.
+        width, norm, extra: see :class:`FaPNPyramid`.
+    """
+
+    def __init__(self, name: str, width: int, *, norm: Norm | None = None, extra: nn.Module | None = None) -> None:
+        super().__init__()
+        self.backbone = Pyramid(name)
+        for stage in range(2, 5):
+            block = getattr(self.backbone.body, f"layer{stage}")[0]
+            block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+        self.backbone.body = freeze_batch_norm_2d(self.backbone.body)
+        self.pyramid = FaPNPyramid(self.backbone.channels, width, norm=norm, extra=extra)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.pyramid(self.backbone(images))
+
+
+def load_fapn(state: Mapping[str, Tensor]) -> nn.Module | None:
+    """A module with published FaPN weights, or None where the names are not FaPN's.
+
+    Args:
+        state: of a FeatureSelectionModule, a DCN, a FeatureAlign_V2, a FAN or a FAN with its residual network; which of
+            them, and its sizes, is read off the names and shapes. Of a detectron2 checkpoint only what stands under
+            ``backbone.`` is read: the heads are not FaPN's.
+
+    Returns:
+        A :class:`~featalign.align.fapn.FeatureSelection`, :class:`~featalign.align.fapn.DeformableConv` (stride 1:
+        weights do not tell), :class:`~featalign.align.fapn.FaPNFuse`, :class:`FaPNPyramid` or :class:`FaPNBackbone`.
+
+    Raises:
+        WeightsError: if names or shapes do not fit together.
+    """
+    if "backbone.fan_align5.weight" in state:
+        state = _under(state, "backbone.")
+    try:
+        for marks, build, rename in _PARTS:
+            if all(mark in state for mark in marks):
+                return _fill(build(state), {rename(name): _halves(name, value) for name, value in state.items()})
+    except KeyError as error:
+        raise WeightsError(f"published FaPN weights lack {error}") from error
+    except ValueError as error:
+        raise WeightsError(f"published FaPN weights have shapes that do not fit: {error}") from error
+    return None
+
+
+def _selection(state: Mapping[str, Tensor]) -> FeatureSelection:
+    out_channels, in_channels = state["conv.weight"].shape[:2]
+    return FeatureSelection(in_channels, out_channels, norm=_norm(state, "conv_atten."))
+
+
+def _deformable(state: Mapping[str, Tensor]) -> DeformableConv:
+    predict, (out_channels, in_channels, kernel) = state["conv_offset_mask.weight"], state["weight"].shape[:3]
+    groups = predict.shape[0] // (3 * kernel**2)
+    return DeformableConv(in_channels, out_channels, reference_channels=predict.shape[1], kernel=kernel, groups=groups)
+
+
+def _fuse(state: Mapping[str, Tensor]) -> FaPNFuse:
+    width, fine_channels = state["lateral_conv.conv.weight"].shape[:2]
+    groups = _deformable(_under(state, "dcpack_L2.")).groups
+    return FaPNFuse(fine_channels, width, norm=_norm(state, "offset."), groups=groups)
+
+
+def _pyramid(state: Mapping[str, Tensor]) -> FaPNPyramid:
+    width, coarsest = state["fan_align5.weight"].shape[:2]
+    channels = [state[f"fan_align{level}.lateral_conv.conv.weight"].shape[1] for level in _FINE]
+    return FaPNPyramid([*channels, coarsest], width, norm=_norm(state, "fan_align5."), extra=_extra(state))
+
+
+def _backbone(state: Mapping[str, Tensor]) -> FaPNBackbone:
+    blocks = len({name.split(".")[2] for name in state if name.startswith("bottom_up.res4.")})
+    if blocks not in _DEPTHS:
+        raise WeightsError(f"expected a residual network with {sorted(_DEPTHS)} third-stage blocks, got {blocks}")
+    width = state["fan_align5.weight"].shape[0]
+    return FaPNBackbone(_DEPTHS[blocks], width, norm=_norm(state, "fan_align5."), extra=_extra(state))
+
+
+def _extra(state: Mapping[str, Tensor]) -> ExtraLevels | None:
+    if "top_block.p6.weight" not in state:
+        return None
+    width, in_channels = state["top_block.p6.weight"].shape[:2]
+    return ExtraLevels(in_channels, width)
+
+
+def _norm(state: Mapping[str, Tensor], prefix: str) -> Norm | None:
+    """Which normalization follows a published convolution; only batch normalization keeps running statistics."""
+    if f"{prefix}norm.weight" not in state:
+        return None
+    return "BN" if f"{prefix}norm.running_var" in state else "GN"
+
+
+def _halves(name: str, value: Tensor) -> Tensor:
+    """The published code doubles the coarse map before it is compared; here its half of the matrix is doubled."""
+    if not re.search(r"(^|\.)offset\.weight$", name):
+        return value
+    reference, coarse = value.chunk(2, 1)
+    return torch.cat((reference, 2 * coarse), 1)
+
+
+def _name_selection(name: str) -> str:
+    return _layer(_layer(name, "conv_atten.", "importance."), "conv.", "select.")
+
+
+def _name_deformable(name: str) -> str:
+    inner = name.removeprefix("conv_offset_mask.")
+    return f"convolution.{name}" if inner == name else f"predict.{inner}"
+
+
+def _name_fuse(name: str) -> str:
+    part, _, rest = name.partition(".")
+    if part == "lateral_conv":
+        return f"lateral.{_name_selection(rest)}"
+    if part == "dcpack_L2":
+        return f"align.deform.{_name_deformable(rest)}"
+    return _layer(name, "offset.", "align.compare.")
+
+
+def _name_pyramid(name: str) -> str:
+    if found := re.match(r"fan_align([234])\.(.+)", name):
+        return f"pathway.fuses.{_FINE.index(found[1])}.{_name_fuse(found[2])}"
+    if found := re.match(r"fpn_output([234])\.", name):
+        return _layer(name, found[0], f"pathway.smooth.{_FINE.index(found[1])}.")
+    return _layer(name, "fan_align5.", "pathway.top.").replace("top_block.", "extra.")
+
+
+def _name_backbone(name: str) -> str:
+    inner = name.removeprefix("bottom_up.")
+    if inner == name:
+        return f"pyramid.{_name_pyramid(name)}"
+    inner = re.sub(r"^res(\d)\.", lambda found: f"layer{int(found[1]) - 1}.", inner.removeprefix("stem."))
+    inner = inner.replace("shortcut.norm.", "downsample.1.").replace("shortcut.", "downsample.0.")
+    return "backbone.body." + re.sub(r"conv(\d)\.norm\.", r"bn\1.", inner)
+
+
+def _layer(name: str, published: str, ours: str) -> str:
+    """A published convolution, its normalization named ``norm``, as the two members of a ``conv_norm``."""
+    if not name.startswith(published):
+        return name
+    rest = name.removeprefix(published)
+    return ours + (f"1.{rest.removeprefix('norm.')}" if rest.startswith("norm.") else f"0.{rest}")
+
+
+def _under(state: Mapping[str, Tensor], prefix: str) -> State:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _fill(module: nn.Module, state: State) -> nn.Module:
+    """Load strictly, in evaluation mode: nothing missing, nothing left over."""
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"published FaPN weights do not fit: {error}") from error
+    return module.eval()
+
+
+_PARTS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Tensor]], nn.Module], Callable[[str], str]], ...] = (
+    (("bottom_up.stem.conv1.weight", "fan_align5.weight"), _backbone, _name_backbone),
+    (("fan_align5.weight",), _pyramid, _name_pyramid),
+    (("dcpack_L2.weight",), _fuse, _name_fuse),
+    (("conv_offset_mask.weight", "weight"), _deformable, _name_deformable),
+    (("conv_atten.weight", "conv.weight"), _selection, _name_selection),
+)

