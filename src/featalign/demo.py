@@ -6,6 +6,7 @@ only in how levels are aligned, are trained alike at 96x96 and judged at 96x96 a
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from featalign.data import train_transform
+from featalign.data import Progress, train_transform
 from featalign.data.scenes import SCENE_CLASSES, SceneDataset
 from featalign.figures import comparison
 from featalign.files import atomic_path, write_atomically
@@ -67,7 +68,7 @@ def run_demo(
         if run.interrupted:
             raise KeyboardInterrupt
         predictors[name] = Predictor(load_model(run.folder), device="cpu")
-    scores = {name: _score(name, predictor, size, counts["test"], console) for name, predictor in predictors.items()}
+    scores = {name: _score(predictor, size, counts["test"], console) for name, predictor in predictors.items()}
     console.print(_table(scores, size))
     result = DemoResult(scores, out / "figure.png")
     _draw_figure(predictors, _test_scenes(size, 1, counts["test"]), result.figure)
@@ -83,7 +84,7 @@ def _draw_splits(recipe: Recipe, counts: dict[str, int], console: Console) -> Sp
     learn = SceneDataset(counts["train"], data.crop, seed=0)
     choose = SceneDataset(counts["val"], data.crop, seed=1)
     for scenes in (learn, choose):
-        for index in track(range(len(scenes)), description="drawing scenes", console=console, transient=True):
+        for index in _progress(console)(range(len(scenes)), total=len(scenes), description="drawing scenes"):
             scenes[index]
     learn.transform = transform
     return Splits(learn, choose, SCENE_CLASSES)
@@ -94,18 +95,21 @@ def _test_scenes(size: tuple[int, int], finer: int, count: int) -> SceneDataset:
     return SceneDataset(count, size, seed=2, mask_size=(size[0] * finer, size[1] * finer))
 
 
-def _score(
-    name: str, predictor: Predictor, size: tuple[int, int], count: int, console: Console
-) -> dict[int, Evaluation]:
-    def progress(items: Any, *, total: int, description: str) -> Any:
-        return track(items, description=f"{description} {name}", total=total, console=console, transient=True)
-
+def _score(predictor: Predictor, size: tuple[int, int], count: int, console: Console) -> dict[int, Evaluation]:
     return {
         finer: evaluate(
-            predictor, _test_scenes(size, finer, count), boundary_widths=(BOUNDARY * finer,), progress=progress
+            predictor,
+            _test_scenes(size, finer, count),
+            boundary_widths=(BOUNDARY * finer,),
+            progress=_progress(console),
         )
         for finer in (1, FINER)
     }
+
+
+def _progress(console: Console) -> Progress:
+    """A bar on a terminal, nothing elsewhere."""
+    return functools.partial(track, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _table(scores: dict[str, dict[int, Evaluation]], size: tuple[int, int]) -> Table:

@@ -10,8 +10,9 @@ PACKAGES = ("featalign", "torch", "torchvision", "timm", "lightning", "numpy", "
 
 
 def versions() -> dict[str, str]:
-    """Version of Python and of each package; "missing" where one is not installed. Imports nothing."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    """Versions of Python, the platform and each package ("missing" if not installed); no host names, no paths."""
+    about = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    return about | {name: _version(name) for name in PACKAGES}
 
 
 def explain(error: BaseException) -> str | None:

@@ -79,7 +79,7 @@ class ImplicitFunction(nn.Module):
         self.mlp = nn.Sequential(*layers, nn.Conv2d(hidden[-1], out_channels, 1))
 
     def forward(self, levels: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
-        """Answers at the pixel centres of a grid of ``size`` (default: the finest level's): (B, out_channels, *size).
+        """Answers at the pixel centres of a grid of ``size`` (default the finest level's): ``(B, K, *size)``.
 
         Without gradients the grid is answered in bands of rows: beyond the answer itself, memory does not grow with
             ``size``.
@@ -119,7 +119,7 @@ class ImplicitFunction(nn.Module):
     def _answer(
         self, levels: Sequence[Tensor], products: Sequence[Tensor | None], queries: Queries, size: tuple[int, int]
     ) -> Tensor:
-        """First layer at the queries as one sum, then the rest of the MLP: (B, out_channels, *size)."""
+        """First layer at the queries as one sum, then the rest of the MLP: ``(B, K, *size)``."""
         early = [i for i, product in enumerate(products) if product is not None]
         tables = [_rows(product) for product in products if product is not None]
         cells = [queries.cells[i] for i in early]

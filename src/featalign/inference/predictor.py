@@ -91,7 +91,7 @@ class Predictor:
         return read_image(path, channels=self.model.in_channels, max_pixels=self.max_pixels)
 
     def logits(self, images: Tensor, *, size: Size, input_size: Size | None = None) -> Tensor:
-        """uint8 images (B, C, H, W) to logits (B, K, *size) on the device."""
+        """uint8 images (B, C, H, W) to logits ``(B, K, *size)`` on the device."""
         with torch.inference_mode(), self._autocast():
             normalized = normalize(images.to(self.device), self.model.normalization)
             if input_size is not None:

@@ -68,14 +68,14 @@ class Segmentor(nn.Module):
 
     @abstractmethod
     def answer_grid(self, features: Features, size: tuple[int, int] | None) -> Tensor:
-        """Logits (B, K, *size) at the pixel centres of a grid, or of the finest map's own grid for None."""
+        """Logits ``(B, K, *size)`` at the pixel centres of a grid, or of the finest map's own grid for None."""
 
     @abstractmethod
     def query(self, features: Features, points: Tensor) -> Tensor:
         """Logits (B, K, …) at ``points`` (B or 1, …, 2), (x, y) in [0, 1] over the image."""
 
     def decode(self, features: Features, size: tuple[int, int] | None = None, mode: Mode = "auto") -> Tensor:
-        """Logits (B, K, *size) on any output grid.
+        """Logits ``(B, K, *size)`` on any output grid.
 
         Args:
             features: from :meth:`encode`.
@@ -98,7 +98,7 @@ class Segmentor(nn.Module):
         raise ValueError(f'unknown mode "{mode}": {did_you_mean(mode, get_args(Mode))}')
 
     def forward(self, images: Tensor, size: tuple[int, int] | None = None, mode: Mode = "auto") -> Tensor:
-        """Images (B, in_channels, H, W) to logits (B, K, *size), at the input's size unless asked otherwise."""
+        """Images (B, in_channels, H, W) to logits ``(B, K, *size)``, at the input's size unless asked otherwise."""
         return self.decode(self.encode(images), size, mode)
 
     def auxiliary_logits(self, features: Features) -> Tensor | None:

@@ -1,14 +1,10 @@
-"""What a run used: memory at its peak, and the versions that made its numbers."""
+"""What a run used: memory at its peak."""
 
 from __future__ import annotations
 
-import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
-
-PACKAGES = ("featalign", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
 
 
 def peak_memory() -> dict[str, float]:
@@ -20,17 +16,6 @@ def peak_memory() -> dict[str, float]:
     if torch.cuda.is_available():
         peaks["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return peaks
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, of the platform and of every package that shapes the numbers; no host names, no paths."""
-    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def _peak_rss_mb() -> float | None:

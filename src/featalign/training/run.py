@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from featalign.doctor import versions
 from featalign.files import write_atomically
 from featalign.models import Segmentor, create_model, save_model
 from featalign.spec import Classes
@@ -18,7 +19,7 @@ from featalign.training.module import SegmentationModule
 from featalign.training.progress import ProgressLine
 from featalign.training.recipe import Recipe
 from featalign.training.recorder import Recorder
-from featalign.training.resources import peak_memory, versions
+from featalign.training.resources import peak_memory
 from featalign.training.run_folder import RunFolder, check_free, prepare, write_json
 from featalign.training.splits import Splits, check_files, open_splits
 from featalign.training.timing import Stopwatch

@@ -1,0 +1,14 @@
+"""Sphinx configuration."""
+
+import featalign
+
+project = "featalign"
+author = "the featalign authors"
+release = featalign.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+html_theme = "furo"
+html_title = "featalign"
+exclude_patterns = ["_build"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"

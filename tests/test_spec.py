@@ -1,0 +1,58 @@
+"""Classes and normalization: their JSON form, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from featalign.errors import DataError, did_you_mean
+from featalign.spec import Classes, Normalization
+
+
+def test_round_trip():
+    classes = Classes.named(["road", "sky"])
+    assert Classes.from_json(json.loads(json.dumps(classes.to_json()))) == classes
+
+
+def test_colours_are_optional_and_differ():
+    classes = Classes.numbered(150)
+    assert len(set(classes.colors)) > 140
+    assert Classes.from_json({"classes": [{"id": 0, "name": "a"}]}).colors == classes.colors[:1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"classes": []},
+        {"classes": [{"id": 1, "name": "a"}]},
+        {"classes": [{"id": 0, "name": "a"}, {"id": 0, "name": "b"}]},
+        {"classes": [{"id": 0, "name": "a", "color": [1, 2]}]},
+        {"classes": [{"id": 0, "name": "a", "color": [1, 2, 256]}]},
+        {"classes": "road"},
+        [],
+    ],
+)
+def test_wrong_forms_are_refused(content, tmp_path):
+    (tmp_path / "classes.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"classes\.json: "):
+        Classes.read(tmp_path / "classes.json")
+
+
+def test_unreadable_files_are_named(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        Classes.read(tmp_path / "classes.json")
+    (tmp_path / "classes.json").write_text("{")
+    with pytest.raises(DataError, match="is not JSON"):
+        Classes.read(tmp_path / "classes.json")
+
+
+def test_normalization_by_channels():
+    assert Normalization.for_channels(3) == Normalization()
+    assert Normalization.for_channels(5) == Normalization((0.5,), (0.25,))
+
+
+def test_hints():
+    assert did_you_mean("bilinaer", ["bilinear", "nearest"]) == 'did you mean "bilinear"?'
+    assert did_you_mean("zzz", ["b", "a"]) == "expected one of: a, b"
