@@ -18,12 +18,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from featalign.backbones.stages import (
+    check_changes,
+    dilate_last_stage,
+    pool_before_second_stage,
+    round_pooling_up,
+    undilated,
+)
 from featalign.errors import ConfigError, did_you_mean
 
 _DEEP_STEM = {
     "resnet18s": "resnet18",
     "resnet34s": "resnet34",
 }
+_FIRST, _LAST = 4, 32  # strides of the first and of the last stage, unchanged
 
 
 class Pyramid(nn.Module):
@@ -33,13 +41,23 @@ class Pyramid(nn.Module):
         name: of a timm model with feature maps, or one of the deep-stem names above.
         in_channels: channels of the images; timm adapts pretrained first convolutions.
         pretrained: load timm's published weights (downloads them).
-        strides: the levels wanted.
+        strides: the levels wanted, by their stride in the backbone as it is; what it becomes by the last two options is
+            in :attr:`strides`.
         ceil_pool: let the stem's max-pooling round sizes up, as the published code of IFA and AlignSeg does: a
             1024-pixel side then has 257 cells at stride 4, not 256.
         multi_grid: dilations of the last stage's blocks; the published IFA weights have (2, 2, 4).
+        output_stride: 8 or 16 dilates the last stages in place of their strides (DeepLabV3, section 3.1); 32 is the
+            backbone as it is.
+        extra_stride: average pooling by this factor after the first stage (IFA, Table 3): 2 gives strides
+            4, 16, 32, 64.
+
+    Attributes:
+        strides: pitch of the maps in input pixels, finest first.
+        channels: of the maps.
 
     Raises:
-        ConfigError: for an unknown name, or a backbone that lacks a stride; the message lists what there is.
+        ConfigError: for an unknown name, or a backbone that lacks a stride or cannot be changed so; the message says
+            what there is.
     """
 
     def __init__(
@@ -51,13 +69,18 @@ class Pyramid(nn.Module):
         strides: Sequence[int] = (4, 8, 16, 32),
         ceil_pool: bool = False,
         multi_grid: Sequence[int] | None = None,
+        output_stride: int = 32,
+        extra_stride: int = 1,
     ) -> None:
         super().__init__()
-        self.body = _create(name, in_channels, pretrained)
+        check_changes(output_stride, extra_stride)
+        self.body = _create(name, in_channels, pretrained, output_stride)
         self.in_channels = in_channels
-        self.strides = tuple(strides)
+        self.strides = tuple(min(s, output_stride) * (extra_stride if s > _FIRST else 1) for s in strides)
         features: Any = self.body.feature_info
         reductions: list[int] = features.reduction()
+        if output_stride < _LAST:
+            reductions = undilated(reductions)
         missing = [stride for stride in strides if stride not in reductions]
         if missing:
             raise ConfigError(
@@ -66,14 +89,19 @@ class Pyramid(nn.Module):
             )
         self._levels = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
         self.channels = tuple(features.channels()[level] for level in self._levels)
-        if ceil_pool:
-            _ceil_pool(self.body, name)
-        if multi_grid is not None:
-            _dilate_last_stage(self.body, name, multi_grid)
         self._channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
+        if ceil_pool:
+            round_pooling_up(self.body, name)
+        if multi_grid is not None:
+            dilate_last_stage(self.body, name, multi_grid)
+        if extra_stride > 1:
+            first = len(reductions) - 1 - reductions[::-1].index(_FIRST)
+            pool_before_second_stage(
+                self.body, name, level=first, factor=extra_stride, channels_last=self._channels_last
+            )
         self._batch_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.body.modules())
         self._pads = False
-        if not all(self._covers(side) for side in (1, max(strides) + 1)):
+        if not all(self._covers(side) for side in (1, max(self.strides) + 1)):
             self._pads = True
             if not self._covers(1):
                 raise ConfigError(
@@ -124,7 +152,7 @@ class Pyramid(nn.Module):
         )
 
 
-def _create(name: str, in_channels: int, pretrained: bool) -> nn.Module:
+def _create(name: str, in_channels: int, pretrained: bool, output_stride: int) -> nn.Module:
     """The timm model with its quirks: HRNet's branches before their classification widening, Swin at any size."""
     known = _DEEP_STEM.get(name, name)
     if not timm.is_model(known):
@@ -136,12 +164,21 @@ def _create(name: str, in_channels: int, pretrained: bool) -> nn.Module:
         options["feature_location"] = ""
     if name.startswith("swin"):
         options["strict_img_size"] = False
+    if output_stride < _LAST:
+        options["output_stride"] = output_stride
     try:
         return timm.create_model(known, **options)
     except (RuntimeError, AttributeError) as error:
         if pretrained and "pretrained" in str(error).lower():
             raise ConfigError(f'backbone "{name}" has no published weights ({error}); use pretrained=False') from error
         raise ConfigError(f'backbone "{name}" gives no feature maps in timm ({error})') from error
+    except (TypeError, AssertionError) as error:
+        if output_stride == _LAST:
+            raise
+        raise ConfigError(
+            f'backbone "{name}" cannot be dilated to output_stride {output_stride}; use output_stride=32, or a '
+            "backbone that can (resnet, resnest, convnext, mobilenetv3, …)"
+        ) from error
     except OSError as error:
         raise ConfigError(
             f'the weights of backbone "{name}" could not be downloaded ({error}); check the network, '
@@ -154,25 +191,6 @@ def _pad(images: Tensor, stride: int) -> Tensor:
     height, width = images.shape[-2:]
     missing = [max(-side % stride, 2 * stride - side) for side in (width, height)]
     return F.pad(images, (0, missing[0], 0, missing[1]), mode="replicate")
-
-
-def _ceil_pool(body: nn.Module, name: str) -> None:
-    pool = getattr(body, "maxpool", None)
-    if not isinstance(pool, nn.MaxPool2d):
-        raise ConfigError(f'ceil_pool changes the max-pooling of a residual network\'s stem; "{name}" has none')
-    pool.ceil_mode = True
-
-
-def _dilate_last_stage(body: nn.Module, name: str, dilations: Sequence[int]) -> None:
-    """Dilate the 3x3 convolution of each bottleneck of the last stage, keeping its stride."""
-    blocks = list(getattr(body, "layer4", ()))
-    if len(blocks) != len(dilations) or not all(hasattr(block, "conv3") for block in blocks):
-        raise ConfigError(
-            f"multi_grid {tuple(dilations)} needs a residual network with {len(dilations)} bottlenecks in its last "
-            f'stage; "{name}" has none such'
-        )
-    for block, dilation in zip(blocks, dilations, strict=True):
-        block.conv2.dilation = block.conv2.padding = (dilation, dilation)
 
 
 def _listed(values: Iterable[int]) -> str:

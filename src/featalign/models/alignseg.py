@@ -25,6 +25,7 @@ from featalign.context.psp import PyramidPooling
 from featalign.context.rcca import RCCA
 from featalign.errors import ConfigError, did_you_mean
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
+from featalign.ops.sampling import sample_at
 from featalign.ops.warp import Sampling
 from featalign.spec import Classes
 
@@ -120,10 +121,7 @@ class AlignSeg(Segmentor):
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
 
     def query(self, features: Features, points: Tensor) -> Tensor:
-        logits = self.head(features.maps[0]).float()
-        grid = (2 * points.float() - 1).flatten(1, -2)[:, :, None].expand(logits.shape[0], -1, -1, -1)
-        values = F.grid_sample(logits, grid, padding_mode="border", align_corners=False)
-        return values.reshape(*values.shape[:2], *points.shape[1:-1])
+        return sample_at(self.head(features.maps[0]), points)
 
 
 def alignseg(

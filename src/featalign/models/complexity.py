@@ -1,8 +1,9 @@
 """Parameters and multiply-adds of a network, as computed here and as the papers count them.
 
 The papers' "GFLOPs" are the multiply-adds of convolutions and matrix products, twice the elements of every batch
-normalization and the elements of every ReLU, auxiliary head included, with the implicit function in its concatenated
-form.
+normalization and the elements of every ReLU, leaky ones too, auxiliary head included, with the implicit function in its
+concatenated form. CARAFE's weighted sums are not counted. The products of deformable convolutions are, here; FaPN's
+own tables leave them out.
 """
 
 from __future__ import annotations
@@ -68,9 +69,10 @@ def _elementwise(model: nn.Module) -> Iterator[list[int]]:
     counts: list[int] = []
 
     def count(module: nn.Module, _: object, output: Tensor) -> None:
-        counts.append(output.numel() * (1 if isinstance(module, nn.ReLU) else 2))
+        counts.append(output.numel() * (1 if isinstance(module, relus) else 2))
 
-    kinds = (nn.ReLU, nn.modules.batchnorm._BatchNorm)
+    relus = (nn.ReLU, nn.LeakyReLU)
+    kinds = (*relus, nn.modules.batchnorm._BatchNorm)
     handles = [module.register_forward_hook(count) for module in model.modules() if isinstance(module, kinds)]
     yield counts
     for handle in handles:
@@ -80,6 +82,8 @@ def _elementwise(model: nn.Module) -> Iterator[list[int]]:
 def _concatenated_form_adds(model: Segmentor, image: Tensor) -> int:
     """What the first layer of an implicit function costs more where it multiplies the concatenation at every query."""
     functions = [module for module in model.modules() if isinstance(module, ImplicitFunction)]
+    if not functions:
+        return 0
     with torch.no_grad():
         levels = model.encode(image).maps
     return sum(_first_layer_difference(function, levels) for function in functions)

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from featalign.errors import ConfigError, did_you_mean
+from featalign.models.alignseg import alignseg
+from featalign.models.deeplab import deeplabv3plus
+from featalign.models.fapn import fapn, fapn_realtime
 from featalign.models.fpn import fpn
+from featalign.models.hrnet import hrnet, hrnet_ocr
+from featalign.models.pspnet import pspnet
 from featalign.models.segmentor import Segmentor
+from featalign.models.semantic_fpn import semantic_fpn
+from featalign.models.sfnet import sfnet
 from featalign.spec import Classes
 
-_BUILDERS: dict[str, Callable[..., Segmentor]] = {"fpn": fpn}
+_BUILDERS: dict[str, Callable[..., Segmentor]] = {
+    "alignseg": alignseg,
+    "deeplabv3plus": deeplabv3plus,
+    "fapn": fapn,
+    "fapn_realtime": fapn_realtime,
+    "fpn": fpn,
+    "hrnet": hrnet,
+    "hrnet_ocr": hrnet_ocr,
+    "pspnet": pspnet,
+    "semantic_fpn": semantic_fpn,
+    "sfnet": sfnet,
+}
 
 
 def create_model(name: str, *, classes: int | Sequence[str] | Classes, **options: Any) -> Segmentor:
@@ -21,18 +40,22 @@ def create_model(name: str, *, classes: int | Sequence[str] | Classes, **options
         name: one of :func:`list_models`.
         classes: how many, their names, or names with colours.
         options: keyword arguments of the network's own builder, such as ``featalign.models.fpn.fpn``;
-            :func:`model_options` lists them.
+            :func:`model_options` lists them, :func:`model_choices` what can be said for ``align``, ``context`` and
+            the like.
 
     Raises:
-        ConfigError: for an unknown name, option or value; the message has the nearest spelling.
+        ConfigError: for an unknown name, option or value, or parts that do not go together; the message has the
+            nearest spelling, or those that do.
     """
     builder = _builder(name)
     known = model_options(name)
     for option in options:
         if option not in known:
             raise ConfigError(f'model "{name}" has no option "{option}": {did_you_mean(option, known)}')
+    _check_parts(name, options)
     model = builder(_classes(classes), **options)
-    model.config = {"name": name, **{key: _plain(value) for key, value in (known | options).items()}}
+    if not any(callable(value) for value in options.values()):  # a part of the user's own has no name to store
+        model.config = {"name": name, **{key: _plain(value) for key, value in (known | options).items()}}
     return model
 
 
@@ -45,6 +68,40 @@ def model_options(name: str) -> dict[str, Any]:
     """The options of a network with their defaults."""
     parameters = inspect.signature(_builder(name)).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def model_choices(name: str) -> dict[str, tuple[str, ...]]:
+    """The options of a network that take one of several names, with these names; ``align`` and ``context`` among them.
+
+    >>> model_choices("alignseg")["context"]
+    ('aligncm', 'aspp', 'psp', 'rcca', 'none')
+    """
+    choices = {option: _names(hint) for option, hint in get_type_hints(_builder(name)).items()}
+    return {option: names for option, names in choices.items() if names}
+
+
+def _names(hint: Any) -> tuple[str, ...]:
+    """The strings that a type admits by name."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else ()
+    return tuple(name for part in parts for name in _names(part))
+
+
+def _check_parts(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse an aligner or a context that the network does not take, and say which networks do."""
+    choices = model_choices(name)
+    for option in ("align", "context"):
+        value, accepted = options.get(option), choices.get(option, ())
+        if not isinstance(value, str) or value in accepted:
+            continue
+        hosts = [host for host in list_models() if value in model_choices(host).get(option, ())]
+        if hosts:
+            raise ConfigError(
+                f'model "{name}" does not take {option} "{value}"; it takes {", ".join(accepted)}; '
+                f'"{value}" goes with {", ".join(hosts)}'
+            )
+        raise ConfigError(f'unknown {option} "{value}" for model "{name}": {did_you_mean(value, accepted)}')
 
 
 def _builder(name: str) -> Callable[..., Segmentor]:

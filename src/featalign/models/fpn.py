@@ -5,18 +5,24 @@ image ──▶ backbone ──▶ stride 4   C2 ──1x1──▶ width ─┐
                        stride 16  C4 ──1x1──▶ width ─┼──▶ ImplicitFunction ──▶ K logits
                        stride 32  C5 ──1x1 or ASPP──▶┘
                                   C4 ──▶ auxiliary head (training)
+
+The resamplers with parameters (deconvolution, up-sampling module, CARAFE) stand before the function, which then finds
+all levels on one grid.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from featalign.align import ImplicitFunction
+from featalign.align.carafe import Carafe
 from featalign.align.encoding import Encoding, Frequencies
 from featalign.align.ifa import Resample
+from featalign.align.resample import Deconvolution, UpsamplingModule
 from featalign.backbones import Pyramid
 from featalign.context import ASPP
 from featalign.errors import ConfigError, did_you_mean
@@ -24,7 +30,7 @@ from featalign.layers import conv_norm_relu
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
 from featalign.spec import Classes
 
-Align = Literal["ifa", "bilinear", "nearest"]
+Align = Literal["ifa", "bilinear", "nearest", "deconvolution", "upsampling", "carafe"]
 
 
 class ImplicitDecoder(nn.Module):
@@ -37,18 +43,34 @@ class ImplicitDecoder(nn.Module):
         aspp: put atrous spatial pyramid pooling, with this many channels per branch, on the coarsest map (IFA*); 0
             for none.
         function: the rest, see :class:`~featalign.align.ImplicitFunction`.
+        resamplers: bring each level but the finest to the finest one's grid, as ``resampler(level, size)``; without
+            them every level stays on its own.
     """
 
-    def __init__(self, channels: Sequence[int], *, width: int, aspp: int, function: ImplicitFunction) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        width: int,
+        aspp: int,
+        function: ImplicitFunction,
+        resamplers: Sequence[nn.Module] = (),
+    ) -> None:
         super().__init__()
         *fine, coarse = channels
         top = ASPP(coarse, width, inner=aspp) if aspp else conv_norm_relu(coarse, width, bias=True)
         self.laterals = nn.ModuleList([*(conv_norm_relu(c, width, bias=True) for c in fine), top])
+        self.resamplers = nn.ModuleList(resamplers)
         self.function = function
 
     def project(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Backbone maps to levels of ``width`` channels."""
-        return [lateral(level) for lateral, level in zip(self.laterals, maps, strict=True)]
+        """Backbone maps to levels of ``width`` channels, on one grid if there are resamplers."""
+        levels = [lateral(level) for lateral, level in zip(self.laterals, maps, strict=True)]
+        if not self.resamplers:
+            return levels
+        finest, *coarser = levels
+        size = (finest.shape[-2], finest.shape[-1])
+        return [finest, *(resample(level, size) for resample, level in zip(self.resamplers, coarser, strict=True))]
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
         """Backbone maps to logits (B, K, *size), on the finest map's grid by default."""
@@ -71,7 +93,7 @@ class FPN(Segmentor):
         super().__init__(
             classes,
             in_channels=backbone.in_channels,
-            strides=backbone.strides,
+            strides=backbone.strides[:1] * len(backbone.strides) if decoder.resamplers else backbone.strides,
             auto_mode="dense" if seamless else "resized",
             align_corners=align_corners,
         )
@@ -112,13 +134,16 @@ def fpn(
     align_corners: bool = False,
     ceil_pool: bool = False,
     multi_grid: Sequence[int] | None = None,
+    extra_stride: int = 1,
 ) -> FPN:
     """Build :class:`FPN`.
 
     Args:
         classes: what it tells apart.
-        align: ``ifa``; or ``bilinear`` / ``nearest``, the same decoder without position code (IFA Table 1).
-        backbone, pretrained, in_channels, ceil_pool, multi_grid: see :class:`~featalign.backbones.Pyramid`.
+        align: ``ifa``; or another row of IFA Table 1, the same decoder without position code: ``bilinear`` /
+            ``nearest``, or behind a ``deconvolution``, an ``upsampling`` module or ``carafe`` per level.
+        backbone, pretrained, in_channels, ceil_pool, multi_grid, extra_stride: see
+            :class:`~featalign.backbones.Pyramid`.
         width, aspp: see :class:`ImplicitDecoder`. The papers' ResNet-18 models have width 64.
         hidden, encoding, dims, frequencies, octaves: see :class:`~featalign.align.ImplicitFunction`.
         blend: how ``ifa`` takes its latent codes, ``nearest`` as published or ``bilinear`` without seams.
@@ -128,7 +153,12 @@ def fpn(
     if align not in get_args(Align):
         raise ConfigError(f'unknown align "{align}" for fpn: {did_you_mean(align, get_args(Align))}')
     pyramid = Pyramid(
-        backbone, in_channels=in_channels, pretrained=pretrained, ceil_pool=ceil_pool, multi_grid=multi_grid
+        backbone,
+        in_channels=in_channels,
+        pretrained=pretrained,
+        ceil_pool=ceil_pool,
+        multi_grid=multi_grid,
+        extra_stride=extra_stride,
     )
     function = ImplicitFunction(
         [width] * len(pyramid.channels),
@@ -138,12 +168,35 @@ def fpn(
         dims=dims,
         frequencies=frequencies,
         octaves=octaves,
-        resample=blend if align == "ifa" else align,
+        resample=_resampling(align, blend),
+    )
+    decoder = ImplicitDecoder(
+        pyramid.channels,
+        width=width,
+        aspp=aspp,
+        function=function,
+        resamplers=_resamplers(align, width, [stride // pyramid.strides[0] for stride in pyramid.strides[1:]]),
     )
     return FPN(
         classes,
         backbone=pyramid,
-        decoder=ImplicitDecoder(pyramid.channels, width=width, aspp=aspp, function=function),
+        decoder=decoder,
         auxiliary=AuxiliaryHead(pyramid.channels[2], len(classes)) if auxiliary else None,
         align_corners=align_corners,
     )
+
+
+def _resampling(align: Align, blend: Resample) -> Resample:
+    """How the function takes its latent codes; on equal grids both ways are the same."""
+    if align == "ifa":
+        return blend
+    return "bilinear" if align == "bilinear" else "nearest"
+
+
+def _resamplers(align: Align, width: int, scales: Sequence[int]) -> list[nn.Module]:
+    """What brings each coarser level, with a pitch so many times the finest's, to the finest grid (IFA Table 1)."""
+    if align == "deconvolution":
+        return [Deconvolution(width, scale=scale) for scale in scales]
+    if align == "upsampling":
+        return [UpsamplingModule(width, convolutions=round(math.log2(scale))) for scale in scales]
+    return [Carafe(width, scale=scale) for scale in scales] if align == "carafe" else []

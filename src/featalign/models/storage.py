@@ -28,8 +28,15 @@ def save_model(model: Segmentor, folder: Path | str) -> None:
     """Write ``model`` into ``folder``; each file is complete or absent at any time.
 
     Raises:
+        WeightsError: for a model that no configuration builds again: one with a part of the user's own, or one not
+            built by :func:`~featalign.models.create_model`.
         FeatalignError: if a file cannot be written.
     """
+    if not model.config:
+        raise WeightsError(
+            "this model cannot be stored as a folder: it was not built by create_model from names alone, so nothing "
+            "written there could build it again; store its state_dict() and keep the code that builds it"
+        )
     folder = Path(folder)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as temporary:

@@ -1,0 +1,60 @@
+"""Networks whose answer lives on one grid: a pyramid, a decoder from its maps to logits, interpolation for the rest."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from featalign.backbones import Pyramid
+from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
+from featalign.ops.sampling import sample_at
+from featalign.spec import Classes
+
+
+class EncoderDecoder(Segmentor):
+    """``logits = decoder(backbone(images))``; other grids and points read these logits bilinearly.
+
+    A point reads between cell centres (``align_corners=False``); the outermost logits reach to the border.
+
+    Args:
+        backbone: of two levels at least; its last but one, the third stage, feeds the auxiliary head.
+        decoder: a list of maps (B, channels[i], h_i, w_i), finest first, to logits (B, K, h_0, w_0).
+        auxiliary: head of the third stage for training, or None.
+        align_corners: how the logits are resized.
+    """
+
+    def __init__(
+        self,
+        classes: Classes,
+        *,
+        backbone: Pyramid,
+        decoder: nn.Module,
+        auxiliary: bool,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__(
+            classes,
+            in_channels=backbone.in_channels,
+            strides=backbone.strides[:1],
+            auto_mode="resized",
+            align_corners=align_corners,
+        )
+        self.backbone = backbone
+        self.decoder = decoder
+        self.auxiliary = AuxiliaryHead(backbone.channels[-2], len(classes)) if auxiliary else None
+
+    def encode(self, images: Tensor) -> Features:
+        """The logits themselves, as the only map: nothing before them depends on where the answer is wanted."""
+        self.check_images(images)
+        maps = self.backbone(images)
+        deep = maps[-2] if self.training and self.auxiliary is not None else None
+        return Features([self.decoder(maps)], self.strides, (images.shape[-2], images.shape[-1]), deep)
+
+    def answer_grid(self, features: Features, size: tuple[int, int] | None) -> Tensor:
+        logits = features.maps[0]
+        if size is None:
+            return logits
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
+
+    def query(self, features: Features, points: Tensor) -> Tensor:
+        return sample_at(features.maps[0], points)
