@@ -70,6 +70,12 @@ def test_dense_answers_are_queries_at_pixel_centres(options):
     assert (dense.argmax(1) == points.argmax(1)).float().mean() > 0.99
 
 
+def test_auto_is_what_measurement_chose():
+    assert small(align="ifa").auto_mode == "resized"
+    assert small(align="ifa", blend="bilinear").auto_mode == "dense"
+    assert small(align="bilinear").auto_mode == "resized"
+
+
 def test_resized_is_the_finest_answer_resized():
     model = small().eval()
     with torch.no_grad():

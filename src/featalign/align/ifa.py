@@ -78,6 +78,11 @@ class ImplicitFunction(nn.Module):
             layers += [nn.Conv2d(width, next_width, 1), BatchNorm2d(next_width), nn.ReLU(inplace=True)]
         self.mlp = nn.Sequential(*layers, nn.Conv2d(hidden[-1], out_channels, 1))
 
+    @property
+    def seamless(self) -> bool:
+        """Whether it has position codes and no seams: then asking every pixel beats resizing (docs/resolution.md)."""
+        return self.blend and self.position is not None
+
     def forward(self, levels: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
         """Answers at the pixel centres of a grid of ``size`` (default the finest level's): ``(B, K, *size)``.
 

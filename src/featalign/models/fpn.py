@@ -89,12 +89,11 @@ class FPN(Segmentor):
         auxiliary: AuxiliaryHead | None = None,
         align_corners: bool = False,
     ) -> None:
-        seamless = decoder.function.blend
         super().__init__(
             classes,
             in_channels=backbone.in_channels,
             strides=backbone.strides[:1] * len(backbone.strides) if decoder.resamplers else backbone.strides,
-            auto_mode="dense" if seamless else "resized",
+            auto_mode="dense" if decoder.function.seamless else "resized",
             align_corners=align_corners,
         )
         self.backbone = backbone

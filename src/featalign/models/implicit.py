@@ -83,7 +83,7 @@ class Host(Segmentor):
         auxiliary: AuxiliaryHead | None,
         align_corners: bool,
     ) -> None:
-        seamless = isinstance(decoder, ImplicitFunction) and decoder.blend
+        seamless = isinstance(decoder, ImplicitFunction) and decoder.seamless
         super().__init__(
             classes,
             in_channels=backbone.in_channels,

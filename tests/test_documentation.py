@@ -1,0 +1,42 @@
+"""What the documents show must run: the Python of the pages, the commands' names, the recipes' names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from featalign.training import list_recipes
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def test_the_fuse_of_the_documentation_builds():
+    (example,) = [block for block in blocks(ROOT / "docs" / "models.md", "python") if "class Gated" in block]
+    names: dict[str, object] = {}
+    exec(compile(example, "docs/models.md", "exec"), names)
+    assert sum(type(module).__name__ == "Gated" for module in names["model"].modules()) == 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_recipes_exist(page):
+    from featalign.cli.app import app
+
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    for line in re.findall(r"^(?:\s*)featalign (.+)$", "\n".join(blocks(page, "bash")), re.M):
+        name, *rest = line.split()
+        assert name in commands, f"{page.name}: featalign {name}"
+        if name == "train":
+            assert rest[0] in list_recipes(), f"{page.name}: {rest[0]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_inside_the_project_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
