@@ -116,6 +116,24 @@ def predict(
         raise typer.Exit(2)
 
 
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A training run or a model folder.")],
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    output: Annotated[Path, typer.Option("--out", metavar="DIR", help="Gets one PNG per step of alignment.")],
+    mode: Mode = "auto",
+    input_size: InputSize = None,
+    device: Device = "auto",
+    max_pixels: MaxPixels = None,
+) -> None:
+    """Draw how a model aligns an image: offset fields, feature maps before and after, and an overview."""
+    from featalign.cli.explaining import explain_image
+    from featalign.cli.predicting import predictor
+
+    asked = predictor(run, device=device, precision="fp32", mode=mode, max_pixels=max_pixels)
+    explain_image(asked, image, output, input_size=parse_size(input_size))
+
+
 @app.command("check-data")
 def check_data(
     folder: Annotated[Path, typer.Argument(help="Folder with {train,val,test}/{images,masks} and classes.json.")],
@@ -136,15 +154,23 @@ def check_data(
 
 @app.command()
 def info(
-    model: Annotated[str, typer.Argument(help="A name from `featalign models`, a training run or a model folder.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A name from `featalign models`, a training run or a model folder.")
+    ] = None,
     align: Annotated[str | None, typer.Option(help="ifa, bilinear, nearest.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm pyramid.")] = None,
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 19,
     size: Annotated[str, typer.Option(metavar="HxW", help="Image size to count for.")] = "1024x1024",
     options: Set = [],  # noqa: B006 - Typer copies it
+    papers: Annotated[bool, typer.Option("--table", help="Instead: the papers' tables beside our counts.")] = False,
     json: Json = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="With --table: also as Markdown.")] = None,
 ) -> None:
     """Parameters, multiply-adds and strides of a network; `--set width=64` sets any of its options."""
+    if papers or model is None:
+        from featalign.cli.counting import show_tables
+
+        return show_tables(asked=papers, model=model, json=json, markdown=markdown)
     from featalign.cli.reports import describe, show_description
 
     shape = parse_size(size) or (1024, 1024)

@@ -6,92 +6,78 @@ implicit function, AlignCM. The aligners inside it add what they predict. The mo
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featalign.align import ImplicitFunction
-from featalign.align.alignseg import AlignFA
-from featalign.align.fapn import DeformableConv, FeatureAlignment
-from featalign.align.sfnet import AlignedModule
 from featalign.backbones import Pyramid
 from featalign.context.aligncm import AlignCM
-from featalign.ops.warp import Sampling, warp
+from featalign.inference.readers import parameters, readers
+from featalign.inference.steps import Recording, Step, channel_mean
 
-Array = NDArray[np.float32]
 _SIGNATURES = (["coarse", "fine"], ["coarse", "reference"], ["x", "reference"], ["x", "size"])
-
-
-@dataclass
-class Step:
-    """One module's alignment of one image."""
-
-    module: str
-    """Its name in the model."""
-    kind: str
-    """Its class."""
-    maps: dict[str, Array] = field(default_factory=dict)
-    """Feature maps by their mean over the channels, (h, w), from what goes in to what comes out."""
-    fields: dict[str, Array] = field(default_factory=dict)
-    """Which map is moved -> offsets (2, h, w), (x, y) from a cell to where it reads, in cells of its own grid."""
-
-    @property
-    def out(self) -> Array:
-        """The last map."""
-        return list(self.maps.values())[-1]
-
-
-@dataclass
-class Recording:
-    """Everything collected, in the order of computation."""
-
-    backbone: list[Array] = field(default_factory=list)
-    """The backbone's maps, finest first."""
-    steps: list[Step] = field(default_factory=list)
 
 
 @contextmanager
 def recording(model: nn.Module) -> Iterator[Recording]:
     """Collect while the block runs the model on one image; hooks are gone when it ends, however it ends."""
     found = Recording()
-    outer = "."  # the name of no module
     with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            if not name.startswith(f"{outer}.") and _is_step(module):
-                outer = name
+        for name, module, starts in _watched(model):
+            if starts:
                 hooks.enter_context(module.register_forward_pre_hook(partial(_begin, found, name)))
-                hooks.enter_context(module.register_forward_hook(partial(_end, found)))
-            for target, read in _readers(module):
+            for target, read in readers(module, inside=not starts):
                 hooks.enter_context(target.register_forward_hook(partial(read, found)))
+            if starts:
+                hooks.enter_context(module.register_forward_hook(partial(_end, found)))
         yield found
+
+
+def _watched(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
+    """Names, modules, and whether each is a step; without the insides of backbones, where some look like one."""
+    step = backbone = " "  # no name begins with it
+    for name, module in model.named_modules():
+        if name.startswith(backbone):
+            continue
+        within = f"{name}." if name else ""
+        if isinstance(module, Pyramid):
+            backbone = within
+        starts = not isinstance(module, Pyramid) and not name.startswith(step) and _is_step(module)
+        if starts:
+            step = within
+        yield name, module, starts
 
 
 def _is_step(module: nn.Module) -> bool:
     if isinstance(module, (ImplicitFunction, AlignCM)):
         return True
-    return list(inspect.signature(module.forward).parameters) in _SIGNATURES
+    return parameters(module) in _SIGNATURES
 
 
 def _begin(found: Recording, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    step = Step(name, type(module).__name__)
-    found.steps.append(step)
+    """A step's own inputs."""
+    found.steps.append(Step(name, type(module).__name__))
     if isinstance(module, ImplicitFunction):
-        step.maps |= {f"level {i + 1}": _mean(level) for i, level in enumerate(inputs[0])}
+        maps = {f"level {i}": channel_mean(level) for i, level in enumerate(inputs[0], start=1)}
     else:
-        tensors = [x for x in inputs if isinstance(x, Tensor)]
-        step.maps |= dict(zip(("coarse", "fine") if len(tensors) == 2 else ("before",), map(_mean, tensors), strict=True))
+        maps = dict(zip(_names(inputs), map(channel_mean, _tensors(inputs)), strict=True))
+    found.steps[-1].maps |= maps
+    found.steps[-1].entering = tuple((values.shape[0], values.shape[1]) for values in maps.values())
 
 
 def _end(found: Recording, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """A step's own output; the implicit function's is the logits, which the segmentation shows."""
     if not isinstance(module, ImplicitFunction):
-        tensors = [x for x in inputs if isinstance(x, Tensor)]
-        found.steps[-1].maps["fused" if len(tensors) == 2 else "after"] = _mean(output)
+        found.steps[-1].maps["fused" if len(_tensors(inputs)) == 2 else "after"] = channel_mean(output)
+
+
+def _tensors(inputs: tuple[Any, ...]) -> list[Tensor]:
+    return [x for x in inputs if isinstance(x, Tensor)]
+
+
+def _names(inputs: tuple[Any, ...]) -> tuple[str, ...]:
+    return ("coarse", "fine") if len(_tensors(inputs)) == 2 else ("before",)

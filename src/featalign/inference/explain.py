@@ -1,0 +1,142 @@
+"""How a model aligns one image, as pictures: every step with its offset fields and feature maps, and an overview."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+
+from featalign.data import normalize
+from featalign.figures import overlay
+from featalign.figures.alignment import TEXT, Cell, Gallery, alignment_figure, page
+from featalign.figures.fields import field_key, longest
+from featalign.figures.palette import Labels, Pixels
+from featalign.files import atomic_path
+from featalign.inference.alignment import recording
+from featalign.inference.files import _as_rgb
+from featalign.inference.predictor import Predictor, Size
+from featalign.inference.steps import Array, Recording, Step, channel_mean
+from featalign.spec import Classes
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a model came to the ``labels`` (H, W) of ``image``, uint8 (H, W, 3)."""
+
+    image: Pixels
+    labels: Labels
+    classes: Classes
+    input_size: Size
+    """(height, width) of what the network saw."""
+    recorded: Recording
+    encoded: Array
+    """The finest map that ``encode`` gives, by its mean over the channels."""
+
+    @property
+    def has_fields(self) -> bool:
+        """Whether any step predicts where to look."""
+        return any(step.fields for step in self.recorded.steps)
+
+    def stride(self, size: tuple[int, ...]) -> int:
+        """Pitch of a map of ``size`` (h, w) in pixels of the network's input: the power of two that fits best."""
+
+        def misfit(stride: int) -> int:
+            return sum(abs(-(-side // stride) - cells) for side, cells in zip(self.input_size, size, strict=True))
+
+        return min((2**power for power in range(9)), key=misfit)
+
+    def levels(self, step: Step) -> str:
+        """The strides that a step brings together: ``32 to 16``, or ``4, 8, 16, 32``."""
+        strides = [str(self.stride(size)) for size in step.entering]
+        return (" to " if "coarse" in step.maps else ", ").join(strides)
+
+
+def explain(
+    predictor: Predictor, image: Path | str | NDArray[np.uint8], *, input_size: Size | None = None
+) -> Explanation:
+    """Segment an image and record every alignment on the way, on the grids that the network itself has.
+
+    Args:
+        predictor: of any model; always in float32 here.
+        image: a file, or uint8 (H, W, channels).
+        input_size: resize the image to this before the network sees it.
+
+    Raises:
+        DataError: if the file cannot be used.
+    """
+    pixels = image if isinstance(image, np.ndarray) else predictor.read(Path(image))
+    labels = predictor(pixels, input_size=input_size).labels
+    model = predictor.model
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].to(predictor.device)
+    with torch.inference_mode(), recording(model) as recorded:
+        seen = normalize(tensor, model.normalization)
+        if input_size is not None:
+            seen = F.interpolate(seen, size=input_size, mode="bilinear", antialias=True)
+        features = model.encode(seen)
+        model.answer_grid(features, None)
+    return Explanation(
+        image=np.ascontiguousarray(_as_rgb(pixels, labels.shape)),
+        labels=labels,
+        classes=model.classes,
+        input_size=features.size,
+        recorded=recorded,
+        encoded=channel_mean(features.maps[0]),
+    )
+
+
+def draw(explanation: Explanation) -> Iterator[tuple[str, Image.Image]]:
+    """Names, without suffix, and pictures: the image, the segmentation, the overview, then the steps in order."""
+    yield "image", Image.fromarray(explanation.image)
+    yield "segmentation", overlay(explanation.image, explanation.labels, explanation.classes)
+    yield "overview", _overview(explanation)
+    for number, step in enumerate(explanation.recorded.steps, start=1):
+        levels = explanation.levels(step)
+        slug = levels.replace(", ", "-").replace(" ", "-")
+        figure = alignment_figure(
+            f"{number}. stride {levels}: {step.module} ({step.kind})",
+            image=explanation.image,
+            rows=step.rows,
+        )
+        yield f"{number:02}-stride-{slug}-{step.module}", figure
+
+
+def write_explanation(explanation: Explanation, out: Path) -> list[Path]:
+    """The pictures of :func:`draw` as PNG files in ``out``. Raises FeatalignError if one cannot be written."""
+    paths = []
+    for name, picture in draw(explanation):
+        paths.append(out / f"{name}.png")
+        with atomic_path(paths[-1]) as temporary:
+            picture.save(temporary)
+    return paths
+
+
+def _overview(explanation: Explanation) -> Image.Image:
+    """The image and its segmentation, the backbone's maps, what each step makes of them, and its first field."""
+    gallery, steps = Gallery.of(explanation.image), explanation.recorded.steps
+    tinted = overlay(explanation.image, explanation.labels, explanation.classes, legend=False)
+    encoded = _map(gallery, explanation, "encoded", explanation.encoded)
+    rows = [
+        [gallery.photo("image", Image.fromarray(explanation.image)), gallery.photo("segmentation", tinted), encoded],
+        [_map(gallery, explanation, "backbone", values) for values in explanation.recorded.backbone],
+        [_map(gallery, explanation, f"{i}. {step.kind}", step.out) for i, step in enumerate(steps, start=1)],
+        [
+            gallery.field(f"{i}. offset of the {name}", values, limit=longest([values]))
+            for i, step in enumerate(steps, start=1)
+            for name, values in list(step.fields.items())[:1]
+        ],
+    ]
+    lines = [
+        "Colour: the direction in which a cell looks for its value; full colour at the longest, white where it stays."
+    ]
+    key = field_key(lines, text=TEXT) if explanation.has_fields else None
+    return page("How the levels are aligned", [row for row in rows if row], key)
+
+
+def _map(gallery: Gallery, explanation: Explanation, title: str, values: Array) -> Cell:
+    return gallery.map(f"{title}, stride {explanation.stride(values.shape)}", values)
