@@ -59,14 +59,8 @@ def test_bottom_up_step_by_step(refine):
     levels = maps(((17, 25), (9, 13), (5, 7)))
     results = pathway(levels)
     assert [result.shape for result in results] == [(2, 5, 17, 25)] * 3
-    running = pathway.refine[0](levels[0])
+    running = pathway.enter[0](levels[0])
     assert torch.equal(results[0], running)
     for i in (1, 2):
-        fine = running if i == 1 or refine is None else pathway.refine[1](running)
-        running = pathway.fuses[i - 1](pathway.laterals[i - 1](levels[i]), fine)
+        running = pathway.refine[i - 1](pathway.fuses[i - 1](pathway.enter[i](levels[i]), running))
         assert torch.allclose(results[i], running, atol=1e-6)
-
-
-def test_bottom_up_leaves_a_first_map_of_the_right_width_alone():
-    levels = maps()
-    assert torch.equal(BottomUp(CHANNELS, 4, bilinear_add)(levels)[0], levels[0])

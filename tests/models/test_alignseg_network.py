@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.errors import ConfigError
-from featalign.models.alignseg import AlignSeg, BottomUpPathway, alignseg
+from featalign.models.alignseg import AlignSeg, alignseg
 from featalign.spec import Classes
 
 
@@ -26,21 +26,10 @@ class Sum(nn.Module):
         return F.interpolate(coarse, size=fine.shape[-2:]) + fine
 
 
-def test_pathway_takes_any_fuse_and_stays_on_the_finest_grid():
-    asked = []
-
-    def fuse(fine_channels: int, width: int) -> nn.Module:
-        asked.append((fine_channels, width))
-        return Sum()
-
-    pathway = BottomUpPathway([5, 6, 7], width=8, fuse=fuse).eval()
-    maps = [torch.randn(1, c, n, n + 1) for c, n in zip([5, 6, 7], [9, 5, 3], strict=True)]
-    first, second, third = pathway(maps)
-    assert asked == [(8, 8), (8, 8)]
-    assert torch.equal(first, pathway.enter[0](maps[0]))
-    expected = pathway.refine[0](Sum()(pathway.enter[1](maps[1]), first))
-    assert torch.allclose(second, expected, atol=1e-6)
-    assert torch.allclose(third, pathway.refine[1](Sum()(pathway.enter[2](maps[2]), expected)), atol=1e-6)
+def test_pathway_takes_any_fuse():
+    model = build(align=lambda fine_channels, width: Sum())
+    assert sum(isinstance(module, Sum) for module in model.modules()) == 4
+    assert any(type(m).__name__ == "AddFuse" for m in build(align="bilinear").modules())
 
 
 @pytest.mark.parametrize("channels, size", [(3, (37, 50)), (5, (64, 33)), (1, (20, 20))])
@@ -84,7 +73,7 @@ def test_points_read_the_resized_logits():
         {"context": "aspp"},
         {"context": "psp"},
         {"context": "rcca"},
-        {"directions": "fine"},
+        {"align": "alignfa_fine"},
         {"align_context": False, "merge": "concat"},
         {"sampling": "initial"},
     ],
@@ -126,5 +115,5 @@ def test_parameters_of_the_published_configuration():
 def test_wrong_options_are_named():
     with pytest.raises(ConfigError, match='unknown context "alingcm" for alignseg: did you mean "aligncm"'):
         build(context="alingcm")
-    with pytest.raises(ConfigError, match='unknown directions "low"'):
-        build(directions="low")
+    with pytest.raises(ConfigError, match='unknown fuse "low"'):
+        build(align="low")

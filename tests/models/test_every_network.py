@@ -11,7 +11,7 @@ from torch import nn
 
 from featalign.models import Segmentor, create_model, list_models, load_model, model_choices, save_model
 
-PARTS = ("align", "context", "directions")
+PARTS = ("align", "context")
 SMALL: dict[str, dict[str, Any]] = {
     "alignseg": {"width": 16},
     "deeplabv3plus": {"width": 16, "detail": 6, "hidden": (24, 16)},

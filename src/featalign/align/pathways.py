@@ -4,10 +4,10 @@ A fuse is built by ``fuse(fine_channels, width)`` and called as ``fuse(coarse, f
 fused; fine (B, fine_channels, H, W), raw; result (B, width, H, W).
 
     TopDown:                                        BottomUp:
-    C5 ──top──▶ P5 ──────────┬─(smooth)─▶           C2 ──────────────────────┬─▶ A2
-    C4 ──────▶ fuse ──▶ P4 ──┼─(smooth)─▶           C3 ──lateral──▶ fuse ──▶ ├─▶ A3
-    C3 ──────▶ fuse ──▶ P3 ──┼─(smooth)─▶           C4 ──lateral──▶ fuse ──▶ ├─▶ A4
-    C2 ──────▶ fuse ──▶ P2 ──┴─(smooth)─▶           C5 ──lateral──▶ fuse ──▶ └─▶ A5, all at the size of C2
+    C5 ──top──▶ P5 ──────────┬─(smooth)─▶           C2 ──enter─────────────────────▶ A2
+    C4 ──────▶ fuse ──▶ P4 ──┼─(smooth)─▶           C3 ──enter──▶ fuse ─(refine)──▶ A3
+    C3 ──────▶ fuse ──▶ P3 ──┼─(smooth)─▶           C4 ──enter──▶ fuse ─(refine)──▶ A4
+    C2 ──────▶ fuse ──▶ P2 ──┴─(smooth)─▶           C5 ──enter──▶ fuse ─(refine)──▶ A5, all at the size of C2
 """
 
 from __future__ import annotations
@@ -64,17 +64,14 @@ class TopDown(nn.Module):
 
 
 class BottomUp(nn.Module):
-    """Maps (B, channels[i], h_i, w_i), finest first, to as many running results (B, width, h_0, w_0).
-
-    The i-th has taken in the levels 0 … i, so the last one has taken in all (AlignSeg section 3.1).
+    """Keeps the finest map's grid and takes in one coarser map after the other (AlignSeg, section 3.1).
 
     Args:
         channels: of the maps, finest first.
         width: channels of every result.
-        fuse: builds each step, see above; its fine map is the running one, of ``width`` channels.
-        lateral: builds what brings a coarser map to ``width`` channels.
-        refine: builds what the running map passes before each step, from (channels[0], width) the first time and from
-            (width, width) later. None for nothing, or a ``lateral`` the first time if the widths differ.
+        fuse: builds each step, see above; both of its maps have ``width`` channels.
+        enter: builds what brings each map to ``width`` channels on its own grid.
+        refine: builds, from (width, width), what each fused map passes before the next step. None for nothing.
 
     Raises:
         ConfigError: without any map.
@@ -86,27 +83,22 @@ class BottomUp(nn.Module):
         width: int,
         fuse: Build,
         *,
-        lateral: Build = _project,
+        enter: Build = _project,
         refine: Build | None = None,
     ) -> None:
         super().__init__()
-        _split(channels)
-        enter = refine or (lateral if channels[0] != width else _pass)
-        self.refine = nn.ModuleList([enter(channels[0], width)])
-        self.refine.extend((refine or _pass)(width, width) for _ in channels[2:])
-        self.laterals = nn.ModuleList(lateral(count, width) for count in channels[1:])
-        self.fuses = nn.ModuleList(fuse(width, width) for _ in channels[1:])
+        fine, _ = _split(channels)
+        self.enter = nn.ModuleList(enter(count, width) for count in channels)
+        self.fuses = nn.ModuleList(fuse(width, width) for _ in fine)
+        self.refine = nn.ModuleList(nn.Identity() if refine is None else refine(width, width) for _ in fine)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        results = [self.refine[0](maps[0])]
-        for i, (lateral, fuse, coarse) in enumerate(zip(self.laterals, self.fuses, maps[1:], strict=True)):
-            fine = results[-1] if i == 0 else self.refine[i](results[-1])
-            results.append(fuse(lateral(coarse), fine))
-        return results
-
-
-def _pass(in_channels: int, out_channels: int) -> nn.Module:
-    return nn.Identity()
+        """Maps (B, C_i, h_i, w_i), finest first, to as many maps (B, width, h_0, w_0); the i-th has taken in 0 … i."""
+        finest, *coarser = (enter(level) for enter, level in zip(self.enter, maps, strict=True))
+        passed = [finest]
+        for level, fuse, refine in zip(coarser, self.fuses, self.refine, strict=True):
+            passed.append(refine(fuse(level, passed[-1])))
+        return passed
 
 
 def _split(channels: Sequence[int]) -> tuple[Sequence[int], int]:

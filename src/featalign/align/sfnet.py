@@ -7,8 +7,8 @@ SFNet-Lite) and the head around it.
     C2 ──1x1──▶ lateral ── flow ──▶ warp F3, + lateral ──────────▶ F2
     F5 and 3x3 of F4, F3, F2 ──▶ all at stride 4, concatenated ──3x3──1x1──▶ K logits
 
-Convention of the published code, kept here: a flow is (x, y) per cell of the finer map, in units of about half a
-coarse cell (see :func:`~featalign.ops.warp.warp`, ``sampling="sfnet"``), and everything is resized with
+Convention of the published code, kept here: a flow is (x, y) per cell of the finer map, in units of half a cell
+of that map (see :func:`~featalign.ops.warp.warp`, ``sampling="sfnet"``), and everything is resized with
 ``align_corners=True``.
 """
 

@@ -157,7 +157,9 @@ def info(
     model: Annotated[
         str | None, typer.Argument(help="A name from `featalign models`, a training run or a model folder.")
     ] = None,
-    align: Annotated[str | None, typer.Option(help="ifa, bilinear, nearest.")] = None,
+    align: Annotated[
+        str | None, typer.Option(help="What brings levels into agreement; `featalign models` lists the names.")
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm pyramid.")] = None,
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 19,
     size: Annotated[str, typer.Option(metavar="HxW", help="Image size to count for.")] = "1024x1024",
@@ -182,12 +184,17 @@ def info(
 
 @app.command()
 def models() -> None:
-    """List the networks and their options."""
-    from featalign.models import list_models, model_options
+    """List the networks, their options with the defaults, and the names that an option takes."""
+    from featalign.models import list_models, model_choices, model_options
 
     for name in list_models():
+        choices = model_choices(name)
         out.print(name)
-        table([(f"  {option}", repr(default)) for option, default in model_options(name).items()], numbers=False)
+        rows = [
+            (f"  {option}", repr(default), ", ".join(choices.get(option, ())))
+            for option, default in model_options(name).items()
+        ]
+        table(rows, numbers=False)
 
 
 @app.command()

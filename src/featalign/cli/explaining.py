@@ -6,7 +6,7 @@ from pathlib import Path
 
 from featalign.cli.console import out
 from featalign.inference import Predictor
-from featalign.inference.explain import explain, write_explanation
+from featalign.inference.explanation import explain, write_explanation
 from featalign.inference.predictor import Size
 
 

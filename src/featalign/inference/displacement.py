@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featalign.ops.warp import Sampling
+from featalign.ops.warp import Sampling, offset_units
 
 
 def in_cells(offset: Tensor, cells: tuple[int, int], sampling: Sampling) -> Tensor:
@@ -14,7 +14,7 @@ def in_cells(offset: Tensor, cells: tuple[int, int], sampling: Sampling) -> Tens
     Under ``corrected`` that is its own unit. An output cell is the distance of two places where a zero offset reads.
     """
     height, width = offset.shape[-2:]
-    unit_x, unit_y = _units(sampling, cells, (height, width))
+    unit_x, unit_y = offset_units(sampling, cells, (height, width))
     factors = max(width - 1, 1) / 2 / unit_x, max(height - 1, 1) / 2 / unit_y
     return offset * torch.tensor(factors, dtype=offset.dtype, device=offset.device)[:, None, None]
 
@@ -30,12 +30,3 @@ def mean_displacement(offset: Tensor, mask: Tensor) -> Tensor:
     taps = offset.unflatten(1, (-1, 2))
     weights = mask / mask.sum(1, keepdim=True)
     return (taps * weights[:, :, None]).sum(1).flip(1)
-
-
-def _units(sampling: Sampling, cells: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:
-    """What :func:`~featalign.ops.warp.warp` divides the (x, y) offset by: the table of its documentation."""
-    if sampling == "corrected":
-        return max(size[1] - 1, 1) / 2, max(size[0] - 1, 1) / 2
-    if sampling == "sfnet":
-        return size[1], size[0]
-    return cells if sampling.startswith("initial") else (cells[1], cells[0])

@@ -84,7 +84,7 @@ def _write(prediction: Prediction, pixels: NDArray[np.uint8], out: Path, name: s
             f"a palette image holds at most 256 classes, the model has {len(classes)}; use Predictor in Python"
         )
     write_atomically(out / "labels" / f"{name}.png", _png(palette_image(labels, classes)))
-    write_atomically(out / "overlays" / f"{name}.png", _png(overlay(_as_rgb(pixels, labels.shape), labels, classes)))
+    write_atomically(out / "overlays" / f"{name}.png", _png(overlay(as_rgb(pixels, labels.shape), labels, classes)))
     if prediction.probabilities is not None:
         buffer = io.BytesIO()
         np.savez_compressed(
@@ -93,7 +93,7 @@ def _write(prediction: Prediction, pixels: NDArray[np.uint8], out: Path, name: s
         write_atomically(out / "probabilities" / f"{name}.npz", buffer.getvalue())
 
 
-def _as_rgb(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def as_rgb(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Something to lay colours over, whatever the channels: the first three, or grey; at the size of the labels."""
     rgb = pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
     if rgb.shape[:2] == shape:

@@ -10,7 +10,7 @@ stride 4     4               4              4    │         4              4   
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
 
@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.align.alignseg import AlignFA, Directions, ResidualConvBlock
+from featalign.align.fuses import Fuse, FuseName, fuse_factory
+from featalign.align.pathways import BottomUp
 from featalign.backbones import Pyramid
 from featalign.context.aligncm import AlignCM, Merge
 from featalign.context.aspp import ASPP
@@ -30,33 +32,7 @@ from featalign.ops.warp import Sampling
 from featalign.spec import Classes
 
 Context = Literal["aligncm", "aspp", "psp", "rcca", "none"]
-Fuse = Callable[[int, int], nn.Module]  # (fine_channels, width) to a module (coarse, fine) -> map at fine's size
 _SUPERVISED = 2  # the second pathway's map that deep supervision reads: the one that stage 3 has joined
-
-
-class BottomUpPathway(nn.Module):
-    """The second pathway: keeps the finest map's grid and takes in one coarser map after the other.
-
-    Args:
-        channels: of the maps, finest first.
-        width: channels of every map of this pathway.
-        fuse: makes each junction, as ``fuse(width, width)``.
-    """
-
-    def __init__(self, channels: Sequence[int], *, width: int, fuse: Fuse) -> None:
-        super().__init__()
-        junctions = range(len(channels) - 1)
-        self.enter = nn.ModuleList(ResidualConvBlock(c, width) for c in channels)
-        self.fuses = nn.ModuleList(fuse(width, width) for _ in junctions)
-        self.refine = nn.ModuleList(ResidualConvBlock(width, width) for _ in junctions)
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps (B, C_i, h_i, w_i), finest first, to as many maps (B, width, h_0, w_0); the last has seen them all."""
-        finest, *coarser = (enter(level) for enter, level in zip(self.enter, maps, strict=True))
-        passed = [finest]
-        for level, fuse, refine in zip(coarser, self.fuses, self.refine, strict=True):
-            passed.append(refine(fuse(level, passed[-1])))
-        return passed
 
 
 class LogitHead(AuxiliaryHead):
@@ -101,7 +77,7 @@ class AlignSeg(Segmentor):
         channels = [*backbone.channels, *([context_channels] if context is not None else [])]
         self.backbone = backbone
         self.context = context
-        self.pathway = BottomUpPathway(channels, width=width, fuse=fuse)
+        self.pathway = BottomUp(channels, width, fuse, enter=ResidualConvBlock, refine=ResidualConvBlock)
         self.head = LogitHead(width, len(classes))
         self.auxiliary = LogitHead(width, len(classes)) if auxiliary else None
 
@@ -131,7 +107,7 @@ def alignseg(
     pretrained: bool = False,
     in_channels: int = 3,
     width: int = 256,
-    directions: Directions = "both",
+    align: FuseName | Fuse = "alignfa",
     sampling: Sampling = "corrected",
     context: Context = "aligncm",
     bins: int = 3,
@@ -148,8 +124,9 @@ def alignseg(
         backbone, pretrained, in_channels, ceil_pool: see :class:`~featalign.backbones.Pyramid`. The published network
             is ``resnet101s`` (deep stem) with ``ceil_pool``.
         width: channels of the second pathway and of the context; a multiple of 4.
-        directions: which maps AlignFA moves, see :class:`~featalign.align.alignseg.AlignFA`.
-        sampling: convention of all offsets, see :func:`~featalign.ops.warp.warp`.
+        align: what joins two maps of the second pathway: ``alignfa``; ``alignfa_coarse`` and ``alignfa_fine``, one of
+            its directions (Table 3); or any other fuse (Table 2), such as ``bilinear``.
+        sampling: convention of AlignFA's and AlignCM's offsets, see :func:`~featalign.ops.warp.warp`.
         context: ``aligncm`` or one of those that Table 5 compares it with: ``aspp``, ``psp``, ``rcca``; ``none`` is
             the baseline there, with pathways of one block less.
         bins, align_context, merge: see :class:`~featalign.context.aligncm.AlignCM`; used by ``aligncm`` only.
@@ -158,10 +135,6 @@ def alignseg(
     """
     if context not in get_args(Context):
         raise ConfigError(f'unknown context "{context}" for alignseg: {did_you_mean(context, get_args(Context))}')
-
-    def fuse(_fine_channels: int, width: int) -> AlignFA:
-        return AlignFA(width, directions=directions, sampling=sampling)
-
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained, ceil_pool=ceil_pool)
     contexts: dict[str, Callable[[int, int], nn.Module]] = {
         "aligncm": partial(AlignCM, bins=bins, aligned=align_context, merge=merge, sampling=sampling),
@@ -176,7 +149,15 @@ def alignseg(
         context=looks_far,
         context_channels=looks_far.out_channels if isinstance(looks_far, AlignCM) else width,
         width=width,
-        fuse=fuse,
+        fuse=_fuse(align, sampling),
         auxiliary=auxiliary,
         align_corners=align_corners,
     )
+
+
+def _fuse(align: FuseName | Fuse, sampling: Sampling) -> Fuse:
+    """AlignFA bare, since both maps have passed a residual block already; any other fuse as it is."""
+    directions: dict[object, Directions] = {"alignfa": "both", "alignfa_coarse": "coarse", "alignfa_fine": "fine"}
+    if align not in directions:
+        return fuse_factory(align)
+    return lambda _fine_channels, width: AlignFA(width, directions=directions[align], sampling=sampling)

@@ -52,7 +52,7 @@ def warp(x: Tensor, offset: Tensor, *, sampling: Sampling = "corrected") -> Tens
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     shift = offset.to(dtype)
     height, width = offset.shape[-2:]
-    unit_x, unit_y = _units(sampling, (x.shape[-2], x.shape[-1]), (height, width))
+    unit_x, unit_y = offset_units(sampling, (x.shape[-2], x.shape[-1]), (height, width))
     columns = _corner_to_corner(width, shift) + shift[:, 0] / unit_x
     rows = _corner_to_corner(height, shift)[:, None] + shift[:, 1] / unit_y
     grid = torch.stack((columns, rows), -1)
@@ -66,7 +66,7 @@ def check_sampling(name: str) -> None:
         raise ConfigError(f'unknown sampling "{name}": {did_you_mean(name, get_args(Sampling))}')
 
 
-def _units(sampling: Sampling, cells: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:
+def offset_units(sampling: Sampling, cells: tuple[int, int], size: tuple[int, int]) -> tuple[float, float]:
     """What the (x, y) offset is divided by, from the map's (h, w) and the output's (H, W)."""
     if sampling == "corrected":
         return max(size[1] - 1, 1) / 2, max(size[0] - 1, 1) / 2

@@ -19,7 +19,7 @@ from featalign.figures.fields import field_key, longest
 from featalign.figures.palette import Labels, Pixels
 from featalign.files import atomic_path
 from featalign.inference.alignment import recording
-from featalign.inference.files import _as_rgb
+from featalign.inference.files import as_rgb
 from featalign.inference.predictor import Predictor, Size
 from featalign.inference.steps import Array, Recording, Step, channel_mean
 from featalign.spec import Classes
@@ -81,7 +81,7 @@ def explain(
         features = model.encode(seen)
         model.answer_grid(features, None)
     return Explanation(
-        image=np.ascontiguousarray(_as_rgb(pixels, labels.shape)),
+        image=np.ascontiguousarray(as_rgb(pixels, labels.shape)),
         labels=labels,
         classes=model.classes,
         input_size=features.size,

@@ -15,7 +15,7 @@ from featalign.align.sfnet import AlignedModule
 from featalign.inference import Predictor
 from featalign.inference.alignment import recording
 from featalign.inference.displacement import in_cells, mean_displacement
-from featalign.inference.explain import Explanation, draw, explain, write_explanation
+from featalign.inference.explanation import Explanation, draw, explain, write_explanation
 from featalign.models import Segmentor, create_model
 from featalign.ops.warp import Sampling, warp
 
