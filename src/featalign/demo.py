@@ -30,7 +30,8 @@ from featalign.training.splits import Splits
 
 MODELS = {"bilinear": "demo/fpn_bilinear", "IFA": "demo/fpn_ifa"}
 FINER = 4
-COUNTS = {"train": 400, "val": 40, "test": 100}
+COUNTS = {"train": 400, "val": 40, "test": 80}
+CANDIDATES = 20  # test scenes that the figure is chosen from
 BOUNDARY = 2  # half width of the boundary band, in pixels of the training size
 
 
@@ -130,7 +131,9 @@ def _table(scores: dict[str, dict[int, Evaluation]], size: tuple[int, int]) -> T
 def _draw_figure(predictors: dict[str, Predictor], scenes: SceneDataset, path: Path) -> None:
     """The test scene on which the two models differ most, at the finer size."""
     height, width = (side * FINER for side in scenes.size)
-    small = [np.ascontiguousarray(scenes[i]["image"].permute(1, 2, 0).numpy()) for i in range(min(len(scenes), 40))]
+    small = [
+        np.ascontiguousarray(scenes[i]["image"].permute(1, 2, 0).numpy()) for i in range(min(len(scenes), CANDIDATES))
+    ]
     answers = [{name: p(image, size=(height, width)).labels for name, p in predictors.items()} for image in small]
     chosen = max(range(len(small)), key=lambda i: np.mean(np.not_equal(*answers[i].values())))
     scene = scenes.scene(chosen)
