@@ -69,10 +69,10 @@ def test_fuse_of_the_users_own(name, tmp_path):
     [
         (
             {"name": "fpn", "align": "fapn"},
-            'it takes ifa, .*carafe; "fapn" goes with fapn, fapn_realtime, semantic_fpn',
+            'it takes ifa, .*carafe; "fapn" goes with alignseg, fapn, fapn_realtime, semantic_fpn',
         ),
         ({"name": "semantic_fpn", "align": "ifa"}, 'it takes nearest, .*"ifa" goes with deeplabv3plus, fpn, hrnet'),
-        ({"name": "fapn", "align": "carafe"}, '"carafe" goes with fpn, semantic_fpn, sfnet'),
+        ({"name": "fapn", "align": "carafe"}, '"carafe" goes with alignseg, fpn, semantic_fpn, sfnet'),
         ({"name": "semantic_fpn", "align": "fapm"}, 'unknown align "fapm".*did you mean "fapn"'),
         ({"name": "semantic_fpn", "context": "psq"}, 'unknown context "psq".*did you mean "psp"'),
         ({"name": "fapn", "context": "psp"}, 'no option "context"'),
