@@ -12,13 +12,19 @@ from featalign.errors import ConfigError
 
 FAMILIES = [
     "resnet18",
-    "resnet18s",
+    "resnet34",
     "resnet50",
-    "hrnet_w18_small",
-    "resnest14d",
-    "convnext_atto",
+    "resnet101",
+    "resnet18s",
+    "resnet34s",
+    "resnet50s",
+    "resnet101s",
+    "hrnet_w18",
+    "hrnet_w48",
+    "resnest50d",
+    "convnext_tiny",
     "swin_tiny_patch4_window7_224",
-    "mobilenetv3_small_050",
+    "mobilenetv3_large_100",
 ]
 
 
