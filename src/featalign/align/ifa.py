@@ -86,8 +86,7 @@ class ImplicitFunction(nn.Module):
     def forward(self, levels: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
         """Answers at the pixel centres of a grid of ``size`` (default the finest level's): ``(B, K, *size)``.
 
-        Without gradients the grid is answered in bands of rows: beyond the answer itself, memory does not grow with
-            ``size``.
+        Without gradients the grid is answered in bands of rows: beyond the answer, memory does not grow with ``size``.
         """
         height, width = size or _shape(levels[0])
         products = self._products(levels, height * width)
@@ -134,9 +133,10 @@ class ImplicitFunction(nn.Module):
             cells.append(queries.phase)
             shares.append(torch.ones_like(queries.phase, dtype=queries.offsets[0].dtype))
         terms = [_as_image(gather_sum(tables, cells, shares if self.blend else None), size)] if tables else []
-        for i in sorted(
-            set(range(len(levels))) - set(early)
-        ):  # fewer queries than cells: take the codes, then multiply
+        for i, product in enumerate(products):
+            if product is not None:
+                continue
+            # Fewer queries than cells: take the codes, then multiply.
             codes = gather_sum([_rows(levels[i])], [queries.cells[i]], [queries.shares[i]] if self.blend else None)
             terms.append(self.content[i](_as_image(codes, size)))
         return self.mlp(sum(terms[1:], start=terms[0]))
