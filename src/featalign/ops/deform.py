@@ -125,8 +125,8 @@ def _columns(maps: Tensor, grid: Tensor, share: Tensor) -> Tensor:
 
 
 def _rows_per_band(x: Tensor, offset: Tensor, weight: Tensor) -> int | None:
-    """None for all at once: with gradients, which need every value anyway, and in traced programs of any size."""
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    """None for all at once: with gradients, which need every value anyway, in traced programs, and for shapes alone."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.is_meta:
         return None
     row_bytes = 4 * x.shape[0] * offset.shape[3] * weight[0].numel()
     return max(1, COLUMN_BYTES // row_bytes)
