@@ -38,7 +38,6 @@ class ImplicitDecoder(nn.Module):
 
     Args:
         channels: of the backbone maps.
-        classes: K.
         width: channels of every level after its 1x1 convolution.
         aspp: put atrous spatial pyramid pooling, with this many channels per branch, on the coarsest map (IFA*); 0
             for none.
