@@ -211,7 +211,7 @@ def test_classifying_commutes_with_reading():
 
 KNOWN = [  # parameters in millions and GFLOPs at 1024x1024, 19 classes, auxiliary head included
     (pspnet, {"backbone": "resnet101s", "ceil_pool": True}, 68.1, 1104.4),  # IFA Table 5
-    (hrnet, {"backbone": "hrnet_w48", "auxiliary": False}, 65.9, 747.3 / 2),  # as built here: held, not a published figure
+    (hrnet, {"backbone": "hrnet_w48", "auxiliary": False}, 65.9, 747.3 / 2),  # as built, not published
 ]
 
 
