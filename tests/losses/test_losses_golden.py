@@ -1,4 +1,4 @@
-"""The published IFA losses, reproduced."""
+"""The published losses of IFA and AlignSeg, reproduced."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional as F
 
-from featalign.losses import cross_entropy, ohem_cross_entropy
+from featalign.losses import cross_entropy, lovasz_softmax, ohem_cross_entropy, ohem_cross_entropy_alignseg
 
 pytestmark = pytest.mark.golden
 
@@ -90,3 +91,52 @@ def test_criteria_of_ifa(golden_dir: Path) -> None:
                 (gradient,) = torch.autograd.grad(loss, main, retain_graph=True)
                 torch.testing.assert_close(loss.detach().double(), tensors[f"out/{name}"], **meta["tolerance"])
                 torch.testing.assert_close(gradient, tensors[f"out/{name}_grad_main"], **meta["tolerance"])
+
+
+def test_ohem_of_alignseg(golden_dir: Path) -> None:
+    for meta, tensors in fixtures(golden_dir, "loss_alignseg_ohem"):
+        for case in meta["cases"]:
+            name, options = case["case"], dict(case["ctor"])
+            names = {"thresh": "threshold", "ignore_label": "ignore_index"}
+            options = {names.get(option, option): value for option, value in options.items()}
+            logits = tensors[f"{name}/in/logits"].requires_grad_()
+            loss = ohem_cross_entropy_alignseg(logits, tensors[f"{name}/in/target"], **options)
+            loss.backward()
+            if case["valid"] == 0:  # the published code gives nan here; ours an attached 0
+                assert math.isnan(tensors[f"{name}/out/loss"])
+                assert loss.item() == 0 and not logits.grad.any()
+                continue
+            torch.testing.assert_close(loss.detach().double(), tensors[f"{name}/out/loss"], **meta["tolerance"])
+            torch.testing.assert_close(logits.grad, tensors[f"{name}/out/grad"], **meta["tolerance"])
+            assert int(logits.grad.abs().sum(1).gt(0).sum()) == case["kept"], name
+
+
+def alignseg_criteria(main: Tensor, dsn: Tensor, target: Tensor, mining: dict[str, Any]) -> dict[str, Tensor]:
+    """The published criteria, composed; the one named after OHEM mines nothing."""
+    main, dsn = (F.interpolate(x, size=target.shape[1:], mode="bilinear", align_corners=True) for x in (main, dsn))
+    plain, plain_dsn = cross_entropy(main, target), cross_entropy(dsn, target)
+    return {
+        "CriterionDSN": plain + 0.1 * plain_dsn,
+        "CriterionDSN_single": plain,
+        "CriterionOhemDSN": plain + 0.8 * lovasz_softmax(main, target) + 0.1 * plain_dsn,
+        "CriterionOhemDSN2": ohem_cross_entropy_alignseg(main, target, **mining) + 0.4 * plain_dsn,
+        "lovasz_softmax": lovasz_softmax(main, target),
+        "lovasz_softmax_all": lovasz_softmax(main, target, classes="all"),
+        "lovasz_softmax_per_image": lovasz_softmax(main, target, per_image=True),
+    }
+
+
+def test_criteria_of_alignseg(golden_dir: Path) -> None:
+    for meta, tensors in fixtures(golden_dir, "loss_alignseg_criterion"):
+        for case in meta["cases"]:
+            name = case["case"]
+            main, dsn = (tensors[f"{name}/in/{key}"].requires_grad_() for key in ("main", "dsn"))
+            mining = {"threshold": case["ohem2"]["thresh"], "min_kept": case["ohem2"]["min_kept"]}
+            losses = alignseg_criteria(main, dsn, tensors[f"{name}/in/target"], mining)
+            for criterion, loss in losses.items():
+                key = f"{name}/out/{criterion}"
+                torch.testing.assert_close(loss.detach().double(), tensors[key], **meta["tolerance"])
+                for side, given in (("main", main), ("dsn", dsn)):
+                    if f"{key}_grad_{side}" in tensors:
+                        (gradient,) = torch.autograd.grad(loss, given, retain_graph=True)
+                        torch.testing.assert_close(gradient, tensors[f"{key}_grad_{side}"], **meta["tolerance"])

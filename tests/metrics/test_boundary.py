@@ -6,7 +6,14 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from featalign.metrics import ConfusionMatrix, boundary_band, boundary_target, scores
+from featalign.metrics import (
+    BoundaryBands,
+    ConfusionMatrix,
+    boundary_band,
+    boundary_target,
+    boundary_targets,
+    scores,
+)
 
 
 def make_target(height: int, width: int, *, seed: int = 0, void: float = 0.1) -> Tensor:
@@ -92,6 +99,44 @@ def test_boundary_target_leaves_its_input_alone() -> None:
     before = target.clone()
     boundary_target(target, 1)
     assert torch.equal(target, before)
+
+
+@pytest.mark.parametrize("size", [(13, 17), (1, 9), (40, 3)])
+@pytest.mark.parametrize("widths", [(3, 5, 8, 12), (5, 1, 2, 5), (4,), ()])
+def test_many_widths_are_those_of_one_by_one(size: tuple[int, int], widths: tuple[int, ...]) -> None:
+    target = make_target(*size)
+    for labels in (target, target.to(torch.uint8), target.where(target == 255, target * 1000)):
+        targets = boundary_targets(labels, widths)
+        assert list(targets) == list(dict.fromkeys(widths))
+        for width, found in targets.items():
+            assert torch.equal(found, labels.where(loop_band(target, width), 255))
+
+
+def test_negative_ids_and_ids_beyond_a_byte() -> None:
+    target = torch.tensor([[-3, -3, 70_000, 70_000, 255, 300]])
+    assert boundary_band(target, 1).tolist() == [[False, True, True, False, False, False]]
+    assert boundary_band(target, 2).tolist() == [[True, True, True, True, False, True]]
+
+
+def test_band_scores_are_those_of_masked_targets() -> None:
+    bands = BoundaryBands(4, (1, 3))
+    expected = {width: ConfusionMatrix(4) for width in (1, 3)}
+    for seed in range(3):
+        target = make_target(14, 15, seed=seed)
+        pred = make_target(14, 15, seed=seed + 9, void=0)
+        bands.update(pred, target.numpy())
+        for width, confusion in expected.items():
+            confusion.update(pred, target.where(scipy_band(target, width), 255))
+    found = bands.scores()
+    assert found == {width: confusion.scores() for width, confusion in expected.items()}
+    assert found[1].pixel_accuracy != found[3].pixel_accuracy
+
+
+def test_bands_refuse_ids_out_of_range_and_count_nothing() -> None:
+    bands = BoundaryBands(2)
+    with pytest.raises(ValueError, match="pred has"):
+        bands.update(torch.full((1, 4), 7), torch.tensor([[0, 0, 1, 1]]))
+    assert not bands.matrices.any()
 
 
 def test_wrong_input() -> None:

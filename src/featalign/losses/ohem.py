@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from featalign.losses.cross_entropy import at_least_float32, check_shapes, cross_entropy
+from featalign.losses.probabilities import true_class_probability
 from featalign.spec import IGNORE_INDEX
 
 
@@ -54,9 +53,7 @@ def _hard_pixels(logits: Tensor, target: Tensor, threshold: float, min_kept: int
     Void pixels get probability infinity. If too few pixels are valid, the ``min_kept``-th hardest is then a void one
     and the threshold infinite, which keeps every valid pixel without asking the device how many there are.
     """
-    valid = target != ignore_index
     probability = torch.softmax(at_least_float32(logits), dim=1)
-    probability = probability.gather(1, target.where(valid, 0).unsqueeze(1)).squeeze(1)
-    probability = probability.where(valid, math.inf)
+    probability = true_class_probability(probability, target, ignore_index)
     hardest = probability.flatten().kthvalue(min(min_kept, target.numel())).values
     return probability <= hardest.clamp_min(threshold)

@@ -1,11 +1,58 @@
-"""How good an answer is: one exact confusion matrix over a whole split, its scores, and bands around boundaries.
+"""How good an answer is, in sums of integers: the same number for any order of the images and any number of processes.
 
-Scoring ``boundary_target(target, width)`` in place of the target gives the boundary scores.
+Every metric takes images one by one (``update``), adds up (``a + b``, :func:`sum_over_processes`) and gives its scores
+as plain numbers (``scores``). docs/metrics.md defines each of them.
 """
 
 from __future__ import annotations
 
-from featalign.metrics.boundary import boundary_band, boundary_target
-from featalign.metrics.confusion import ConfusionMatrix, Scores, scores
+from featalign.metrics.accumulator import Accumulator, sum_over_processes
+from featalign.metrics.bootstrap import Interval, paired_bootstrap
+from featalign.metrics.boundary import (
+    BAND_WIDTHS,
+    BoundaryBands,
+    boundary_band,
+    boundary_target,
+    boundary_targets,
+)
+from featalign.metrics.boundary_f import BoundaryFScore, BoundaryFScores, boundary_f, boundary_f_counts
+from featalign.metrics.boundary_iou import BoundaryIoU, BoundaryIoUScores, boundary_iou_counts
+from featalign.metrics.confusion import ConfusionMatrix, confusion_matrix, merge_classes, per_image_counts
+from featalign.metrics.counts import class_counts, class_iou, iou, mean_accuracy, mean_iou, pixel_accuracy
+from featalign.metrics.instances import CITYSCAPES_INSTANCE_SIZES, InstanceIoU, InstanceScores
+from featalign.metrics.scores import Result, Scores, scores
 
-__all__ = ["ConfusionMatrix", "Scores", "boundary_band", "boundary_target", "scores"]
+__all__ = [
+    "BAND_WIDTHS",
+    "CITYSCAPES_INSTANCE_SIZES",
+    "Accumulator",
+    "BoundaryBands",
+    "BoundaryFScore",
+    "BoundaryFScores",
+    "BoundaryIoU",
+    "BoundaryIoUScores",
+    "ConfusionMatrix",
+    "InstanceIoU",
+    "InstanceScores",
+    "Interval",
+    "Result",
+    "Scores",
+    "boundary_band",
+    "boundary_f",
+    "boundary_f_counts",
+    "boundary_iou_counts",
+    "boundary_target",
+    "boundary_targets",
+    "class_counts",
+    "class_iou",
+    "confusion_matrix",
+    "iou",
+    "mean_accuracy",
+    "mean_iou",
+    "merge_classes",
+    "paired_bootstrap",
+    "per_image_counts",
+    "pixel_accuracy",
+    "scores",
+    "sum_over_processes",
+]

@@ -1,0 +1,54 @@
+"""Class ids as the metrics take them: checked, on one device, and void wherever the truth is."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Labels = Tensor | NDArray[np.integer]
+
+
+def label_pair(pred: Labels, target: Labels) -> tuple[Tensor, Tensor]:
+    """Both as integer tensors of one shape, on the target's device. Raises ValueError if they are not such."""
+    pred, target = as_labels("pred", pred), as_labels("target", target)
+    if pred.shape != target.shape:
+        raise ValueError(f"got pred {tuple(pred.shape)} and target {tuple(target.shape)}; expected equal shapes")
+    return pred.to(target.device), target
+
+
+def as_labels(name: str, labels: Labels) -> Tensor:
+    """The labels as a tensor; raises ValueError unless they are integers."""
+    tensor = torch.as_tensor(labels)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"got {name} of type {tensor.dtype}; expected integer class ids: logits.argmax(1) gives them")
+    return tensor
+
+
+def image_pairs(pred: Labels, target: Labels, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Maps (B, H, W) of one image or of a batch, int32, checked; ``pred`` is void where ``target`` is.
+
+    Raises:
+        ValueError: if the two are not maps of one shape, or a valid pixel has an id outside 0 … ``classes`` - 1.
+    """
+    pred, target = label_pair(pred, target)
+    if target.ndim not in (2, 3):
+        raise ValueError(f"got labels {tuple(target.shape)}; boundaries and instances need maps (H, W) or (B, H, W)")
+    valid = target != ignore_index
+    for name, labels in (("target", target), ("pred", pred)):
+        if (((labels < 0) | (labels >= classes)) & valid).any():
+            raise ValueError(out_of_range(name, labels[valid], classes, ignore_index))
+    pairs = (labels.int().masked_fill(~valid, ignore_index) for labels in (pred, target))
+    first, second = (labels.reshape(-1, *labels.shape[-2:]) for labels in pairs)
+    return first, second
+
+
+def out_of_range(name: str, valid: Tensor, classes: int, ignore_index: int) -> str:
+    """The message about ids that belong to no class; ``valid`` are the labels of the valid pixels."""
+    strays = valid[(valid < 0) | (valid >= classes)]
+    ids = strays.unique()[:5].tolist()
+    return (
+        f"{name} has {len(strays)} valid pixels outside 0 … {classes - 1} (ids {ids}); "
+        f"expected ids of the {classes} classes, or {ignore_index} in the target to leave a pixel out"
+    )
