@@ -15,7 +15,7 @@ ROWS = [pytest.param(table, row, id=f"{table.title}: {row.label}") for table in 
 def only(title: str, *labels: str) -> Table:
     table = next(table for table in TABLES if table.title == title)
     rows = tuple(row for row in table.rows if row.label in labels)
-    return Table(table.title, table.size, table.convention, table.count, rows, table.beside)
+    return Table(table.title, table.size, table.convention, table.count, rows)
 
 
 def test_every_row_of_the_papers_is_there():

@@ -67,7 +67,7 @@ def _measure(table: Table, row: Row) -> tuple[float | None, float | None]:
         return None, None
     with torch.device("meta"):
         model = create_model(classes=CLASSES, **row.build)
-    parameters = sum(p.numel() for p in model.parameters()) + table.beside
+    parameters = sum(p.numel() for p in model.parameters())
     flops = None if row.gflops is None else table.count(model, table.size) / 1e9
     return parameters / 1e6, flops
 

@@ -23,7 +23,7 @@ from featalign.backbones import Pyramid
 from featalign.errors import ConfigError, did_you_mean
 from featalign.layers import conv_norm_relu
 from featalign.models.encoder_decoder import EncoderDecoder
-from featalign.models.semantic_fpn import semantic_decoder
+from featalign.models.semantic_fpn import assemble, semantic_decoder
 from featalign.spec import Classes
 
 RealtimeAlign = Literal["fapn", "fapn_no_fsm", "nearest"]
@@ -39,17 +39,18 @@ def fapn(
     width: int = 256,
     head_width: int = 128,
     norm: Norm = "GN",
+    point_head: bool = False,
     auxiliary: bool = False,
     align_corners: bool = False,
 ) -> EncoderDecoder:
     """Build FaPN with Semantic FPN's head; see the left figure above.
 
-    The published numbers have PointRend on top, which refines this head's answer and is not part of FaPN.
+    The published numbers have PointRend on top, which refines this head's answer: ``point_head``.
 
     Args:
         align: FaPN, or a variant of its Table 1: ``fapn_no_fsm`` (FPN + FAM), ``fapn_se``, ``fapn_after`` (FAM† + FSM),
             ``fapn_deconvolution``. Other fuses in the same place make ``semantic_fpn``.
-        classes, backbone, pretrained, in_channels, width, head_width, norm, auxiliary, align_corners: see
+        classes, backbone, pretrained, in_channels, width, head_width, norm, point_head, auxiliary, align_corners: see
             :func:`~featalign.models.semantic_fpn.semantic_fpn`.
 
     Raises:
@@ -57,7 +58,7 @@ def fapn(
     """
     _known("fapn", align, get_args(FaPNName))
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained)
-    decoder = semantic_decoder(
+    pathway, head = semantic_decoder(
         pyramid.channels,
         len(classes),
         fuse=fuse_factory(align),
@@ -66,7 +67,15 @@ def fapn(
         norm=norm,
         smooth_top=False,
     )
-    return EncoderDecoder(classes, backbone=pyramid, decoder=decoder, auxiliary=auxiliary, align_corners=align_corners)
+    return assemble(
+        classes,
+        pyramid,
+        pathway,
+        head,
+        point_head=width if point_head else None,
+        auxiliary=auxiliary,
+        align_corners=align_corners,
+    )
 
 
 def fapn_realtime(

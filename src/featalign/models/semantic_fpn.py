@@ -22,6 +22,7 @@ from featalign.align.pathways import Build, TopDown
 from featalign.backbones import Pyramid
 from featalign.context.contexts import ContextName, context_factory
 from featalign.models.encoder_decoder import EncoderDecoder
+from featalign.models.pointrend import PointRefined
 from featalign.spec import Classes
 
 Context = Literal["none", ContextName]
@@ -80,6 +81,8 @@ def semantic_fpn(
     width: int = 256,
     head_width: int = 128,
     norm: Norm = "GN",
+    extra_convolutions: int = 0,
+    point_head: bool = False,
     auxiliary: bool = False,
     align_corners: bool = False,
 ) -> EncoderDecoder:
@@ -93,6 +96,9 @@ def semantic_fpn(
         backbone, pretrained, in_channels: see :class:`~featalign.backbones.Pyramid`.
         width: channels of every level.
         head_width, norm: see :class:`SemanticHead`.
+        extra_convolutions: further 3x3 convolutions on every level; two make the parameters of FaPN's Table 1, second
+            row.
+        point_head: whether PointRend answers at points, see :mod:`featalign.models.pointrend`.
         auxiliary: whether there is a head at the third stage for training; the paper has none.
         align_corners: how the logits are resized.
 
@@ -100,7 +106,7 @@ def semantic_fpn(
         ConfigError: for an unknown name, or a width that a fuse cannot divide.
     """
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained)
-    decoder = semantic_decoder(
+    pathway, head = semantic_decoder(
         pyramid.channels,
         len(classes),
         fuse=fuse_factory(align),
@@ -108,8 +114,42 @@ def semantic_fpn(
         width=width,
         head_width=head_width,
         norm=norm,
+        convolutions=1 + extra_convolutions,
     )
-    return EncoderDecoder(classes, backbone=pyramid, decoder=decoder, auxiliary=auxiliary, align_corners=align_corners)
+    return assemble(
+        classes,
+        pyramid,
+        pathway,
+        head,
+        point_head=width if point_head else None,
+        auxiliary=auxiliary,
+        align_corners=align_corners,
+    )
+
+
+def assemble(
+    classes: Classes,
+    backbone: Pyramid,
+    pathway: nn.Module,
+    head: nn.Module,
+    *,
+    point_head: int | None,
+    auxiliary: bool,
+    align_corners: bool,
+) -> EncoderDecoder:
+    """The network of these parts; ``point_head``: the channels that PointRend's head reads, None for no such head."""
+    if point_head is not None:
+        return PointRefined(
+            classes,
+            backbone=backbone,
+            pathway=pathway,
+            head=head,
+            width=point_head,
+            auxiliary=auxiliary,
+            align_corners=align_corners,
+        )
+    decoder = nn.Sequential(pathway, head)
+    return EncoderDecoder(classes, backbone=backbone, decoder=decoder, auxiliary=auxiliary, align_corners=align_corners)
 
 
 def semantic_decoder(
@@ -122,15 +162,26 @@ def semantic_decoder(
     norm: Norm,
     top: Build = _project,
     smooth_top: bool = True,
-) -> nn.Sequential:
-    """The pathway with its 3x3 convolutions, then the head: maps of ``channels``, finest first, to logits.
+    convolutions: int = 1,
+) -> tuple[TopDown, SemanticHead]:
+    """The pathway with its 3x3 ``convolutions`` on each level, and the head: maps of ``channels``, finest first, to
+    logits.
 
     ``fuse``, ``top`` and ``smooth_top`` are of :class:`~featalign.align.pathways.TopDown`, ``head_width`` and ``norm``
     of :class:`SemanticHead`.
     """
-    smooth = partial(conv_norm, kernel=3, bias=True)
-    pathway = TopDown(channels, width, fuse, top=top, smooth=smooth, smooth_top=smooth_top)
-    return nn.Sequential(pathway, SemanticHead(len(channels), width, classes, inner=head_width, norm=norm))
+    pathway = TopDown(
+        channels, width, fuse, top=top, smooth=partial(_smooth, convolutions=convolutions), smooth_top=smooth_top
+    )
+    return pathway, SemanticHead(len(channels), width, classes, inner=head_width, norm=norm)
+
+
+def _smooth(in_channels: int, out_channels: int, *, convolutions: int) -> nn.Sequential:
+    """FPN's 3x3 convolution on a level; further ones follow a ReLU each."""
+    layers = conv_norm(in_channels, out_channels, 3, bias=True)
+    for _ in range(convolutions - 1):
+        layers.extend([nn.ReLU(inplace=True), *conv_norm(out_channels, out_channels, 3, bias=True)])
+    return layers
 
 
 def _stage(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:

@@ -20,9 +20,6 @@ from featalign.models.complexity import complexity
 from featalign.models.segmentor import Segmentor
 
 CLASSES = 19  # Cityscapes, in every table
-# The point head that refines the answer in FaPN's Table 1: three layers of 256 that see the 19 logits too, and a last
-# one.
-_POINT_HEAD = 3 * ((256 + CLASSES) * 256 + 256) + (256 + CLASSES) * CLASSES + CLASSES
 
 
 @dataclass(frozen=True)
@@ -39,18 +36,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with the convention of its counts.
-
-    ``count`` gives the FLOPs of a model at an image size; ``beside`` is the number of parameters that the paper counts
-    and that belong to no network here.
-    """
+    """A table with the convention of its counts; ``count`` gives the FLOPs of a model at an image size."""
 
     title: str
     size: tuple[int, int]
     convention: str
     count: Callable[[Segmentor, tuple[int, int]], int]
     rows: tuple[Row, ...]
-    beside: int = 0
 
 
 def _papers_flops(model: Segmentor, size: tuple[int, int]) -> int:
@@ -81,6 +73,11 @@ def _ifa(backbone: str, align: str = "ifa", **options: Any) -> dict[str, Any]:
 
 def _fapn(align: str, name: str = "fapn", **options: Any) -> dict[str, Any]:
     return {"name": name, "align": align, **options}
+
+
+def _refined(align: str, name: str = "fapn", **options: Any) -> dict[str, Any]:
+    """With the head of PointRend, as all rows of FaPN's Table 1."""
+    return _fapn(align, name, point_head=True, **options)
 
 
 _LARGE: dict[str, Any] = {"hidden": (512, 256)}
@@ -147,25 +144,24 @@ TABLES = (
     Table(
         "FaPN Table 1",
         (1024, 1024),
-        f"Parameters with the {_POINT_HEAD / 1e6:.2f} M of PointRend's head, which the published networks carry",
+        "With the head of PointRend, as the published networks",
         _convolutions,
         (
-            Row("FPN, ResNet-50", 28.6, None, _fapn("nearest", "semantic_fpn")),
+            Row("FPN, ResNet-50", 28.6, None, _refined("nearest", "semantic_fpn")),
             Row(
                 "FPN + extra 3x3 conv., ResNet-50",
                 33.4,
                 None,
-                None,
-                "not built here: the paper does not say where the convolutions stand",
+                _refined("nearest", "semantic_fpn", extra_convolutions=2),
+                "two on each level make the count; the paper does not say where they stand",
             ),
-            Row("FPN, ResNet-101", 47.6, None, _fapn("nearest", "semantic_fpn", backbone="resnet101")),
-            Row("FPN + FAM", 31.7, None, _fapn("fapn_no_fsm")),
-            Row("FPN + FAM + SE", 33.1, None, _fapn("fapn_se")),
-            Row("FPN + FAM + FSM (FaPN)", 33.1, None, _fapn("fapn")),
-            Row("FPN + deconv + FSM", 32.7, None, _fapn("fapn_deconvolution")),
-            Row("FPN + FAM† + FSM", 32.7, None, _fapn("fapn_after")),
+            Row("FPN, ResNet-101", 47.6, None, _refined("nearest", "semantic_fpn", backbone="resnet101")),
+            Row("FPN + FAM", 31.7, None, _refined("fapn_no_fsm")),
+            Row("FPN + FAM + SE", 33.1, None, _refined("fapn_se")),
+            Row("FPN + FAM + FSM (FaPN)", 33.1, None, _refined("fapn")),
+            Row("FPN + deconv + FSM", 32.7, None, _refined("fapn_deconvolution")),
+            Row("FPN + FAM† + FSM", 32.7, None, _refined("fapn_after")),
         ),
-        beside=_POINT_HEAD,
     ),
     Table(
         "FaPN supplement, Table I",
