@@ -14,7 +14,7 @@ FLOORS = [
     {"align", "context", "backbones", "losses", "metrics", "data", "figures"},
     {"models"},
     {"inference"},
-    {"training", "export"},
+    {"training", "export", "reports"},
     {"demo", "serve"},
     {"cli"},
     {"__main__", "__init__"},

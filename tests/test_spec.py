@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -56,3 +57,15 @@ def test_normalization_by_channels():
 def test_hints():
     assert did_you_mean("bilinaer", ["bilinear", "nearest"]) == 'did you mean "bilinear"?'
     assert did_you_mean("zzz", ["b", "a"]) == "expected one of: a, b"
+
+
+def test_normalization_from_json_knows_older_files() -> None:
+    deep = Normalization((0.5,), (0.2,), 65535.0)
+    assert Normalization.from_json(json.loads(json.dumps(asdict(deep)))) == deep
+    assert Normalization.from_json({"mean": [0.5], "std": [0.2]}) == Normalization((0.5,), (0.2,), 255.0)
+
+
+def test_normalization_by_channels_and_depth() -> None:
+    assert Normalization.for_channels(3) == Normalization()
+    assert Normalization.for_channels(3, depth=16).scale == 65535
+    assert Normalization.for_channels(5, depth=16) == Normalization((0.5,), (0.25,), 65535)

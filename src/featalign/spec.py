@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,25 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Normalization:
-    """``(pixel / 255 - mean) / std`` per channel; one entry serves every channel. Defaults are ImageNet's."""
+    """``(pixel / scale - mean) / std`` per channel; one entry serves every channel. Defaults are ImageNet's.
+
+    ``scale``: the largest value of a pixel, 255 for images of 8 bits, 65535 for those of 16.
+    """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    scale: float = 255.0
 
     @classmethod
-    def for_channels(cls, channels: int) -> Normalization:
-        """ImageNet's statistics for three channels, 0.5 / 0.25 for any other number."""
-        return cls() if channels == 3 else cls((0.5,), (0.25,))
+    def for_channels(cls, channels: int, *, depth: int = 8) -> Normalization:
+        """ImageNet's statistics for three channels, 0.5 / 0.25 for any other number; ``depth`` in bits."""
+        scale = float(2**depth - 1)
+        return cls(scale=scale) if channels == 3 else cls((0.5,), (0.25,), scale)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Normalization:
+        """From the fields as plain values; ``scale`` may be missing, as files written before it existed lack it."""
+        return cls(tuple(content["mean"]), tuple(content["std"]), float(content.get("scale", 255.0)))
 
 
 @dataclass(frozen=True)
@@ -76,13 +86,19 @@ class Classes:
     def read(cls, path: Path) -> Classes:
         """From a ``classes.json`` file. Raises DataError naming the file."""
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return cls.parse(path.read_bytes(), source=str(path))
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+    @classmethod
+    def parse(cls, content: bytes, *, source: str) -> Classes:
+        """From what a ``classes.json`` file holds. Raises DataError naming ``source``, where it comes from."""
+        try:
+            return cls.from_json(json.loads(content))
         except ValueError as error:
-            raise DataError(f"{path}: is not JSON ({error})") from error
+            raise DataError(f"{source}: is not JSON ({error})") from error
         except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+            raise DataError(f"{source}: {error}") from error
 
     def to_json(self) -> dict[str, Any]:
         """The form that :meth:`from_json` reads."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featalign.data import CheckReport, FolderDataset, check_folder, require_trainable
+from featalign.data import CheckReport, FolderDataset, check_data, check_folder, require_trainable
 from featalign.errors import DataError
 
 T = TypeVar("T")
@@ -157,8 +157,14 @@ def test_black_and_white_masks(folder: Path) -> None:
     for split in ("train", "val"):
         paint(folder, np.arange(192).reshape(12, 16) // 100 * 255, split)
     assert faults(check_folder(folder, splits=["val"])) == [
-        ("val", "", "masks of 0 and 255, which is ignored: write the foreground as 1")
+        (
+            "val",
+            "",
+            "masks of 0 and 255, which is ignored: write the foreground as 1, or read it so with "
+            '--option remap="{255: 1}"',
+        )
     ]
+    assert check_data(folder, options={"remap": {255: 1}}).ok
     with pytest.raises(DataError, match="train: masks of 0 and 255, which is ignored"):
         require_trainable(folder, ["train"])
 
@@ -196,5 +202,5 @@ def test_no_folder_no_classes_no_split(folder: Path) -> None:
     (folder / "classes.json").write_text("{")
     with pytest.raises(DataError, match=r"classes\.json: is not JSON"):
         check_folder(folder)
-    with pytest.raises(DataError, match="nowhere: is not a folder"):
+    with pytest.raises(DataError, match="nowhere: is neither a folder nor a zip file"):
         check_folder(folder / "nowhere")

@@ -102,7 +102,7 @@ def test_missing_classes_show_an_example(folder: Path) -> None:
 
 
 def test_no_folder_and_no_split(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere: is not a folder; expected ROOT/classes\.json"):
+    with pytest.raises(DataError, match=r"nowhere: is neither a folder nor a zip file"):
         FolderDataset(tmp_path / "nowhere", "train")
     (tmp_path / "flat").mkdir()
     shutil.copy(folder / "classes.json", tmp_path / "flat")

@@ -8,8 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from fabricate import as_zip
 
-from featalign.data import EndlessBatches, FolderDataset, TrainingLoader, check_folder, read_mask, train_transform
+from featalign.data import (
+    EndlessBatches,
+    FolderDataset,
+    TrainingLoader,
+    check_data,
+    check_folder,
+    class_pixels,
+    open_dataset,
+    read_mask,
+    train_transform,
+)
 from featalign.errors import DataError
 
 
@@ -61,3 +72,67 @@ def test_nuclei_need_classes_then_work(nuclei: Path) -> None:
 def test_real_palette_masks_are_class_ids(data_dir: Path) -> None:
     mask = read_mask(data_dir / "samples/voc/VOCdevkit/VOC2012/SegmentationClass/2007_000129.png")
     assert mask.ndim == 2 and set(mask.ravel().tolist()) <= {*range(21), 255}
+
+
+SAMPLES = {
+    "camvid_in_cityscapes_layout": ("cityscapes", {"train": 3, "val": 2}),
+    "ade20k": ("ade20k", {"train": 2, "val": 3}),
+    "voc": ("voc", {"train": 2, "val": 2, "trainval": 4}),
+    "camvid_in_pascal_context_layout": ("pascal_context", {"train": 3, "val": 2}),
+    "cocostuff164k_layout": ("coco_stuff164k", {"val": 2}),
+    "cocostuff10k_layout": ("coco_stuff10k", {"train": 1, "test": 1, "all": 2}),
+}
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_real_samples_from_folder_and_zip(data_dir: Path, tmp_path: Path, sample: str) -> None:
+    layout, splits = SAMPLES[sample]
+    if layout == "coco_stuff10k":
+        pytest.importorskip("scipy", reason="reads .mat files")
+    root = data_dir / "samples" / sample
+    report = check_data(root)
+    assert report.ok and report.layout == layout and {s.name: s.pairs for s in report.splits} == splits
+    archive = as_zip(root, tmp_path / "sample.zip")
+    for split, pairs in splits.items():
+        dataset = open_dataset(root, split)
+        counted = class_pixels(dataset)
+        assert counted.shape == (pairs, len(report.classes)) and (counted.sum(1) > 0).all()
+        for here, zipped in zip(dataset, open_dataset(archive, split), strict=True):
+            assert torch.equal(here["image"], zipped["image"]) and torch.equal(here["mask"], zipped["mask"])
+
+
+def test_label_ids_and_train_ids_of_one_image_agree(data_dir: Path) -> None:
+    root = data_dir / "samples/camvid_in_cityscapes_layout"
+    by_label, by_train = (
+        open_dataset(root, "train", options={"labels": labels}) for labels in ("labelIds", "trainIds")
+    )
+    for a, b in zip(by_label, by_train, strict=True):
+        assert torch.equal(a["mask"], b["mask"]) and a["mask"].unique().numel() > 5
+
+
+def test_both_releases_of_coco_stuff_agree(data_dir: Path) -> None:
+    pytest.importorskip("scipy", reason="reads .mat files")
+    samples = data_dir / "samples"
+    old = open_dataset(samples / "cocostuff10k_layout", "all", options={"classes": 171})
+    new = open_dataset(samples / "cocostuff164k_layout", "val")
+    assert old.classes == new.classes
+    for a, b in zip(old, new, strict=True):
+        assert a["name"].endswith(b["name"]) and torch.equal(a["mask"], b["mask"])
+
+
+def test_ade20k_shows_what_its_objects_file_names(data_dir: Path) -> None:
+    dataset = open_dataset(data_dir / "samples/ade20k", "val")
+    lines = (data_dir / "samples/ade20k/ADEChallengeData2016/objectInfo150.txt").read_text().splitlines()[1:]
+    assert [line.split("\t")[4].split(",")[0].strip() for line in lines] == list(dataset.classes.names)
+    stored = read_mask(dataset.samples[0].mask)
+    assert ((stored == 0) == (dataset[0]["mask"].numpy() == 255)).all()
+
+
+def test_folders_named_by_pattern(data_dir: Path) -> None:
+    options = {
+        "images": "image/{split}/img-{name}.jpg",
+        "masks": "semseg-label37/{split}/{name}.png",
+        "classes": [f"class {i}" for i in range(37)],
+    }
+    report = check_data(data_dir / "samples/sunrgbd37", layout="patterns", options=options)
+    assert report.ok and [split.name for split in report.splits] == ["test", "train"]

@@ -16,7 +16,10 @@ from featalign.models.complexity import complexity
 
 
 def show_check(report: CheckReport) -> None:
-    """Class frequencies of every split, then the findings, then the verdict."""
+    """Layout and labels, class frequencies of every split, then the findings, then the verdict."""
+    chosen = ", ".join(f"{name}={value}" for name, value in report.settings.items())
+    out.print(f"layout: {report.layout}" + (f" ({chosen})" if chosen else ""), markup=False, highlight=False)
+    out.print(f"labels: {report.labels}", markup=False, highlight=False)
     if report.splits:
         names = report.classes.names
         shares = [split.class_fraction for split in report.splits]
@@ -26,7 +29,7 @@ def show_check(report: CheckReport) -> None:
         table(rows, header=("% of pixels", *(split.name for split in report.splits)))
     for finding in (*report.errors, *report.notes):
         out.print(f"{finding.severity}: {finding}", markup=False)
-    out.print("ready to train on" if report.ok else f"{len(report.errors)} errors: train would refuse this folder")
+    out.print("ready to train on" if report.ok else f"{len(report.errors)} errors: train would refuse this data")
 
 
 def describe(

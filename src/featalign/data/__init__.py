@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from featalign.data.check import Progress, check_folder, require_trainable, silent
+from featalign.data.check import Progress, check_data, check_folder, require_trainable, silent
+from featalign.data.dataset import OnError, SegmentationDataset
 from featalign.data.findings import Finding
 from featalign.data.folder import FolderDataset
-from featalign.data.images import read_image, read_mask
-from featalign.data.layout import list_splits
+from featalign.data.images import Depth, parse_depth, read_image, read_mask
+from featalign.data.layouts import ClassTable, class_table
 from featalign.data.loading import Batch, Draw, EndlessBatches, Samples, TrainingLoader, collate, in_order, load_batches
-from featalign.data.reading import DEFAULT_MAX_PIXELS
+from featalign.data.opening import detect_layout, list_layouts, list_splits, open_dataset
+from featalign.data.pixels import class_pixels
+from featalign.data.reading import DEFAULT_MAX_PIXELS, UnreadableError
 from featalign.data.report import CheckReport, SplitStatistics
 from featalign.data.sample import Sample
 from featalign.data.transforms import normalize, train_transform
@@ -17,21 +20,33 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "Batch",
     "CheckReport",
+    "ClassTable",
+    "Depth",
     "Draw",
     "EndlessBatches",
     "Finding",
     "FolderDataset",
+    "OnError",
     "Progress",
     "Sample",
     "Samples",
+    "SegmentationDataset",
     "SplitStatistics",
     "TrainingLoader",
+    "UnreadableError",
+    "check_data",
     "check_folder",
+    "class_pixels",
+    "class_table",
     "collate",
+    "detect_layout",
     "in_order",
+    "list_layouts",
     "list_splits",
     "load_batches",
     "normalize",
+    "open_dataset",
+    "parse_depth",
     "read_image",
     "read_mask",
     "require_trainable",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
+
+from featalign.data.files import File
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Finding:
 
     severity: Literal["error", "note"]
     split: str
-    file: Path | None
+    file: File | None
     message: str
 
     def __str__(self) -> str:

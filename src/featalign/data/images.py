@@ -6,47 +6,81 @@ A mask without EXIF must therefore have been drawn on the upright image.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageOps
-from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from featalign.data.reading import DEFAULT_MAX_PIXELS, check_pixels, naming, opened
-from featalign.errors import DataError
+from featalign.data.deep import load_deep, open_npy
+from featalign.data.files import File
+from featalign.data.header import raw_mode, upright
+from featalign.data.reading import DEFAULT_MAX_PIXELS, opened
+from featalign.errors import ConfigError, DataError
+from featalign.spec import Color
 
 _MODES = {1: ("L", "1"), 2: ("LA",), 3: ("RGB", "L", "1", "P", "YCbCr"), 4: ("RGBA",)}
 """Pillow modes that serve an image of n channels; the first is the one they are converted to."""
 
-_ORIENTATION, _SAMPLES_PER_PIXEL = 274, 277
-"""Tags of TIFF; the first is EXIF's, too."""
+_SAMPLES_PER_PIXEL = 277
+"""A tag of TIFF."""
 
 _LABEL_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 _LABEL_FORMATS = ("PNG", "TIFF", "BMP")
 _LOSSY_COMPRESSION = ("jpeg", "tiff_jpeg", "webp")
 
 
-def read_image(path: Path | str, *, channels: int = 3, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
-    """An image file as uint8 (H, W, channels).
+Depth = Literal[8, 16]
+"""Bits per channel of images."""
 
-    Accepted: JPEG, PNG, TIFF, BMP and WebP with 8 bits per channel. ``channels=3`` reads RGB, and grey or palette
-    images as RGB; 1 reads grey; 2 grey with alpha; 4 RGBA. Any number of channels: ``.npy`` files, uint8 (H, W, C).
-    ``max_pixels`` is the largest height times width that is decoded.
+
+def parse_depth(bits: int) -> Depth:
+    """``bits`` as a depth. Raises ConfigError if it is neither 8 nor 16."""
+    if bits == 8:
+        return 8
+    if bits == 16:
+        return 16
+    raise ConfigError(f"depth must be 8 or 16 bits per channel, got {bits!r}")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The pixels of a file, upright; the EXIF orientation (1 … 8) they had in it; the palette they index, if any."""
+
+    pixels: NDArray[np.integer]
+    orientation: int = 1
+    palette: tuple[Color, ...] | None = None
+
+
+@overload
+def read_image(
+    path: File | str, *, channels: int = 3, depth: Literal[8] = 8, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> NDArray[np.uint8]: ...
+@overload
+def read_image(
+    path: File | str, *, channels: int = 3, depth: Depth, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> NDArray[np.integer]: ...
+def read_image(
+    path: File | str, *, channels: int = 3, depth: Depth = 8, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> NDArray[np.integer]:
+    """An image file as uint8 (H, W, channels), or uint16 where ``depth`` is 16.
+
+    Accepted with 8 bits: JPEG, PNG, TIFF, BMP and WebP. ``channels=3`` reads RGB, and grey or palette images as RGB;
+    1 reads grey; 2 grey with alpha; 4 RGBA. With 16 bits: PNG of these channels; grey TIFF; TIFF of any channels where
+    rasterio is installed. Any number of channels: ``.npy`` files (H, W, C) of the depth's type. Values are those
+    stored, never scaled. ``max_pixels`` is the largest height times width that is decoded.
 
     Raises:
-        DataError: naming the file, if it is missing, damaged or too large, or has other channels or more than 8 bits.
+        DataError: naming the file, if it is missing, damaged or too large, or has other channels or another depth.
     """
-    path = Path(path)
-    if path.suffix.lower() == ".npy":
-        return _read_npy(path, channels=channels, max_pixels=max_pixels)
-    with opened(path, max_pixels=max_pixels) as image:
-        return image_array(image, channels=channels)[0]
+    file = Path(path) if isinstance(path, str) else path
+    return load_image(file, channels=channels, depth=depth, max_pixels=max_pixels).pixels
 
 
-def read_mask(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.integer]:
+def read_mask(path: File | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.integer]:
     """A mask file as an integer (H, W) array of the values stored: uint8, uint16 or int32.
 
     Accepted: PNG, TIFF and BMP with one channel of 1 to 16 bits (32 in TIFF), or a palette, of which the indices are
@@ -55,12 +89,26 @@ def read_mask(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDAr
     Raises:
         DataError: naming the file, if it is missing, damaged or too large, has colours, or is compressed with loss.
     """
-    with opened(Path(path), max_pixels=max_pixels) as image:
-        return mask_array(image)[0]
+    return load_mask(Path(path) if isinstance(path, str) else path, max_pixels).pixels
 
 
-def image_array(image: ImageFile, *, channels: int) -> tuple[NDArray[np.uint8], int]:
-    """The pixels of a file just opened, see :func:`read_image`, and the EXIF orientation (1 … 8) they had in it."""
+def load_image(file: File, *, channels: int, depth: Depth = 8, max_pixels: int) -> Loaded:
+    """:func:`read_image`, with what else the file says."""
+    if file.suffix.lower() == ".npy":
+        return Loaded(open_npy(file, channels=channels, depth=depth, max_pixels=max_pixels))
+    if depth == 16:
+        return Loaded(*load_deep(file, channels=channels, max_pixels=max_pixels))
+    with opened(file, max_pixels=max_pixels) as image:
+        return _image_array(image, channels=channels)
+
+
+def load_mask(file: File, max_pixels: int) -> Loaded:
+    """:func:`read_mask`, with what else the file says."""
+    with opened(file, max_pixels=max_pixels) as image:
+        return _mask_array(image)
+
+
+def _image_array(image: ImageFile, *, channels: int) -> Loaded:
     modes = _MODES.get(channels)
     if modes is None:
         raise DataError(f"expected {channels} channels, which only .npy files (uint8, height x width x channels) have")
@@ -68,51 +116,39 @@ def image_array(image: ImageFile, *, channels: int) -> tuple[NDArray[np.uint8], 
     _check_pages(image)
     if image.mode not in modes:
         raise DataError(_other_channels(image.mode, len(image.getbands()), channels))
-    upright, orientation = _upright(image)
-    pixels = np.array(upright.convert(modes[0]), dtype=np.uint8)
-    return pixels.reshape(upright.height, upright.width, channels), orientation
+    turned, orientation = upright(image)
+    pixels = np.array(turned.convert(modes[0]), dtype=np.uint8)
+    return Loaded(pixels.reshape(turned.height, turned.width, channels), orientation)
 
 
-def mask_array(image: ImageFile) -> tuple[NDArray[np.integer], int]:
-    """The class ids of a file just opened, see :func:`read_mask`, and the EXIF orientation (1 … 8) they had in it."""
+def _mask_array(image: ImageFile) -> Loaded:
     if image.format not in _LABEL_FORMATS or image.info.get("compression") in _LOSSY_COMPRESSION:
         raise DataError("this compression changes class ids (JPEG and WebP lose detail); export the mask as PNG")
     if image.mode not in _LABEL_MODES:
         raise DataError(
             f"{len(image.getbands())} channels ({image.mode}): looks like a colour mask; write one class id per pixel "
-            "as an 8-bit grey or palette PNG"
+            "as an 8-bit grey or palette PNG, or read it by the classes' colours with --option colors=true (layouts "
+            "folder, patterns and voc)"
         )
     _check_pages(image)
-    stretch = _stretch(image)
-    upright, orientation = _upright(image)
-    ids = np.array(upright)
+    stretch, palette = _stretch(image), _palette(image)
+    turned, orientation = upright(image)
+    ids = np.array(turned)
     native = np.uint8 if ids.dtype == np.bool_ else ids.dtype.newbyteorder("=")
-    return ids.astype(native) // stretch, orientation
+    return Loaded(ids.astype(native) // stretch, orientation, palette)
 
 
-def _read_npy(path: Path, *, channels: int, max_pixels: int) -> NDArray[np.uint8]:
-    with naming(path):
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        if stored.ndim != 3 or stored.dtype != np.uint8 or stored.shape[2] != channels:
-            raise DataError(f"{stored.dtype} array of shape {stored.shape}, expected uint8 (H, W, {channels})")
-        check_pixels(*stored.shape[:2], max_pixels=max_pixels)
-        return np.array(stored)
-
-
-def _upright(image: ImageFile) -> tuple[Image, int]:
-    """Pillow turns a TIFF while it decodes it and then forgets the tag; other formats may state it after the pixels."""
-    header = image.tag_v2.get(_ORIENTATION, 1) if isinstance(image, TiffImageFile) else 1
-    image.load()
-    stated = max(header, image.getexif().get(_ORIENTATION, 1))
-    return ImageOps.exif_transpose(image), stated if stated in range(1, 9) else 1
+def _palette(image: ImageFile) -> tuple[Color, ...] | None:
+    if image.mode != "P" or image.palette is None:
+        return None
+    values = image.getpalette() or []
+    return tuple((values[i], values[i + 1], values[i + 2]) for i in range(0, len(values) - 2, 3))
 
 
 def _check_depth(image: ImageFile) -> None:
     """Pillow would cut 16-bit colours to 8 bits, and leave out a TIFF's further channels, without a word."""
-    if ";16" in _raw_mode(image) or image.mode.startswith(("I", "F")):
-        raise DataError(
-            f"more than 8 bits per channel ({image.mode}); scale it to 8 bits, as 16-bit files differ in range"
-        )
+    if ";16" in raw_mode(image) or image.mode.startswith(("I", "F")):
+        raise DataError(f"more than 8 bits per channel ({image.mode}); read it with depth=16, or scale it to 8 bits")
     if isinstance(image, TiffImageFile):
         stored, read = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1), len(image.getbands())
         if stored != read:
@@ -135,11 +171,5 @@ def _other_channels(mode: str, got: int, expected: int) -> str:
 
 def _stretch(image: ImageFile) -> int:
     """Pillow stretches 2- and 4-bit grey to 0 … 255: by how much."""
-    raw = _raw_mode(image)
+    raw = raw_mode(image)
     return 85 if raw.startswith("L;2") else 17 if raw.startswith("L;4") else 1
-
-
-def _raw_mode(image: ImageFile) -> str:
-    """How the pixels are packed in the file, in Pillow's terms; empty where a reader decodes to 8 bits only (WebP)."""
-    arguments = image.tile[0][3] if image.tile else ""
-    return str(arguments[0] if isinstance(arguments, tuple) else arguments or "")

@@ -5,6 +5,7 @@ A batch is a list of draws; a draw names a sample and the seed of its augmentati
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,12 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from featalign.data.dataset import SegmentationDataset
+from featalign.data.reading import UnreadableError
 from featalign.data.sample import Sample
 from featalign.errors import ConfigError, DataError
 
 
 class Batch(TypedDict):
-    """``image``: uint8 (B, C, H, W); ``mask``: class ids, int64 (B, H, W); ``name``: of each sample."""
+    """``image``: (B, C, H, W), as samples hold it; ``mask``: class ids, int64 (B, H, W); ``name``: of each sample."""
 
     image: Tensor
     mask: Tensor
@@ -100,7 +103,9 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         self.sampler.start = self._next
-        for batch in load_batches(self.dataset, self.sampler, workers=self.workers, pin_memory=self.pin_memory):
+        for batch in load_batches(
+            self.dataset, self.sampler, workers=self.workers, pin_memory=self.pin_memory, replace=True
+        ):
             self._next += 1  # before the batch is used: a checkpoint written during its step resumes after it
             yield batch
 
@@ -114,20 +119,38 @@ class TrainingLoader:
 
 
 def load_batches(
-    dataset: Samples, batches: Iterable[list[Draw]], *, workers: int = 0, pin_memory: bool = False
+    dataset: Samples,
+    batches: Iterable[list[Draw]],
+    *,
+    workers: int = 0,
+    pin_memory: bool = False,
+    replace: bool = False,
 ) -> Iterator[Batch]:
-    """Load batches of draws in their order. A DataError in a worker process arrives here as it was raised there."""
+    """Load batches of draws in their order. A DataError in a worker process arrives here as it was raised there.
+
+    Of a dataset that skips, a sample that cannot be read is counted in its ``skipped`` and left out (a batch of nothing
+    is not given), or with ``replace`` the next readable one takes its place, so that batches stay full. What a dataset
+    keeps in memory is decoded before workers start, so that they share it.
+    """
+    if workers and isinstance(dataset, SegmentationDataset):
+        dataset.fill_cache()
     loader = DataLoader(
-        _Drawn(dataset),
+        _Drawn(dataset, replace=replace),
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=_collate_or_error,
         pin_memory=pin_memory,
+        generator=torch.Generator(),  # else the loader draws from the global one, whenever it happens to begin
+        worker_init_fn=_leave_interrupts,
     )
     for loaded in loader:
         if isinstance(loaded, DataError):
             raise loaded
-        yield loaded
+        batch, skipped = loaded
+        if isinstance(dataset, SegmentationDataset):
+            dataset.skipped |= skipped
+        if batch is not None:
+            yield batch
 
 
 def in_order(samples: int, *, rank: int = 0, ranks: int = 1) -> list[list[Draw]]:
@@ -149,29 +172,59 @@ def collate(samples: list[Sample]) -> Batch:
     }
 
 
-class _Drawn(Dataset["Sample | DataError"]):
+Skipped = dict[str, str]
+"""Why samples were left out, by name."""
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the one that trains decides, and needs its batches until then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _Drawn(Dataset["tuple[Sample | None, Skipped] | DataError"]):
     """Answers draws. Errors are handed on as values, since PyTorch would wrap them in a worker's traceback."""
 
-    def __init__(self, dataset: Samples) -> None:
+    def __init__(self, dataset: Samples, *, replace: bool) -> None:
         self.dataset = dataset
+        self.replace = replace
 
-    def __getitem__(self, draw: Draw) -> Sample | DataError:
+    def __getitem__(self, draw: Draw) -> tuple[Sample | None, Skipped] | DataError:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(draw.seed)  # torch.manual_seed would reach for the GPU's, too
             try:
-                return self.dataset[draw.index]
+                return self._readable(draw.index)
             except DataError as error:
                 return error
 
+    def _readable(self, index: int) -> tuple[Sample | None, Skipped]:
+        """The sample, or what stands for it; and what had to be skipped for that."""
+        if not (isinstance(self.dataset, SegmentationDataset) and self.dataset.on_error == "skip"):
+            return self.dataset[index], {}
+        skipped: Skipped = {}
+        count = len(self.dataset)
+        for place in range(index, index + (count if self.replace else 1)):
+            try:
+                return self.dataset[place % count], skipped
+            except UnreadableError as error:
+                skipped[self.dataset.samples[place % count].name] = str(error)
+        if self.replace:
+            raise DataError(f"none of {count} samples can be read, such as {next(iter(skipped.values()))}")
+        return None, skipped
 
-def _collate_or_error(drawn: list[Sample | DataError]) -> Batch | DataError:
+
+def _collate_or_error(
+    drawn: list[tuple[Sample | None, Skipped] | DataError],
+) -> tuple[Batch | None, Skipped] | DataError:
     samples: list[Sample] = []
+    skipped: Skipped = {}
     for one in drawn:
         if isinstance(one, DataError):
             return one
-        samples.append(one)
+        skipped |= one[1]
+        if one[0] is not None:
+            samples.append(one[0])
     try:
-        return collate(samples)
+        return (collate(samples) if samples else None), skipped
     except DataError as error:
         return error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
@@ -16,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from featalign.data.files import File
 from featalign.errors import DataError
 
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -35,17 +35,26 @@ _READERS: dict[bytes, type[ImageFile]] = {
 """Pillow's reader by the first bytes of a file, whatever the file is called."""
 
 
+class UnreadableError(DataError):
+    """A file that is missing, damaged or not of its pair's size: a fault of this file alone, which may be skipped."""
+
+
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn every fault inside the block, ours or a decoder's, into a DataError that begins with ``path``."""
+def naming(path: File) -> Iterator[None]:
+    """Turn every fault inside the block, ours or a decoder's, into a DataError that begins with ``path``.
+
+    Faults of the file itself become :class:`UnreadableError`; faults of the whole set (wrong kind of mask, depth or
+    channels) stay plain DataErrors.
+    """
     try:
         yield
     except Exception as error:  # a damaged file can make a decoder raise almost anything
-        raise DataError(f"{path}: {_reason(error)}") from error
+        kind = type(error) if isinstance(error, DataError) else UnreadableError
+        raise kind(f"{path}: {_reason(error)}") from error
 
 
 @contextmanager
-def opened(path: Path, *, max_pixels: int) -> Iterator[ImageFile]:
+def opened(path: File, *, max_pixels: int) -> Iterator[ImageFile]:
     """The file's header as a Pillow image of allowed size; its pixels are decoded on first use, inside the block.
 
     Raises:
@@ -99,4 +108,4 @@ def _identify(file: BinaryIO) -> ImageFile:
     for magic, reader in _READERS.items():
         if start.startswith(magic):
             return reader(file)
-    raise DataError("is not a JPEG, PNG, TIFF, BMP or WebP file" if start else "is empty (0 bytes)")
+    raise UnreadableError("is not a JPEG, PNG, TIFF, BMP or WebP file" if start else "is empty (0 bytes)")

@@ -1,7 +1,8 @@
-"""What :func:`featalign.data.check_folder` found, as typed values and as plain JSON."""
+"""What :func:`featalign.data.check_data` found, as typed values and as plain JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,18 @@ class SplitStatistics:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The findings and the statistics of a folder's splits. ``ok``: it can be trained on."""
+    """The findings and the statistics of a data set's splits. ``ok``: it can be trained on.
+
+    ``layout``, ``settings``: how it was read, with every option. ``labels``: what stored values became, in words.
+    """
 
     root: Path
     classes: Classes
     splits: tuple[SplitStatistics, ...]
     findings: tuple[Finding, ...]
+    layout: str
+    settings: Mapping[str, Any]
+    labels: str
 
     @property
     def errors(self) -> list[Finding]:
@@ -75,6 +82,9 @@ class CheckReport:
         return {
             "root": str(self.root),
             "ok": self.ok,
+            "layout": self.layout,
+            "options": dict(self.settings),
+            "labels": self.labels,
             "classes": list(self.classes.names),
             "splits": {split.name: split.to_json() for split in self.splits},
             "findings": [finding.to_json() for finding in self.findings],

@@ -8,7 +8,9 @@ from torchvision import tv_tensors
 
 
 class Sample(TypedDict):
-    """``image``: uint8 (C, H, W); ``mask``: class ids, int64 (H, W); ``name``: for files and logs."""
+    """``image``: (C, H, W), uint8, or float32 holding 0 … 65535 where files have 16 bits; ``mask``: class ids, int64
+    (H, W); ``name``: for files and logs.
+    """
 
     image: tv_tensors.Image
     mask: tv_tensors.Mask

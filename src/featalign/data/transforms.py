@@ -76,22 +76,33 @@ class RandomScaleCrop(v2.Transform):
         if isinstance(inpt, tv_tensors.Image):
             normalization = self.normalization or Normalization.for_channels(inpt.shape[0])
             _check_channels(inpt.shape[0], normalization)
-            fill = [round(255 * mean) for mean in normalization.mean]
+            fill = [round(scale_of(inpt) * mean) for mean in normalization.mean]
             return tv_tensors.Image(crop_scaled_image(inpt, scaled, corner, self.crop, fill))
         return tv_tensors.Mask(crop_scaled_mask(inpt, scaled, corner, self.crop, self.ignore_index))
 
 
 class ColorJitter(v2.ColorJitter):
-    """torchvision's, with a clear error for images that have no colour in its sense."""
+    """torchvision's, for 16 bits too, with a clear error for images that have no colour in its sense."""
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
         channels = v2.query_chw(flat_inputs)[0]
         if channels not in (1, 3):
             raise ConfigError(f"jitter works on images of 1 or 3 channels, got {channels}; set jitter to 0")
 
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if not isinstance(inpt, tv_tensors.Image) or inpt.dtype == torch.uint8:
+            return super().transform(inpt, params)
+        scale = scale_of(inpt)  # torchvision takes floats for 0 … 1, and clips them to that
+        return tv_tensors.Image(super().transform(tv_tensors.Image(inpt / scale), params) * scale)
+
+
+def scale_of(image: Tensor) -> int:
+    """The largest value of an image's pixels: 255 of uint8, 65535 of the float32 that 16 bits are read as."""
+    return 255 if image.dtype == torch.uint8 else 65535
+
 
 def crop_scaled_image(image: Tensor, scaled: Size, corner: Size, crop: Size, fill: list[int]) -> Tensor:
-    """The crop at ``corner`` of uint8 ``image`` (C, H, W) scaled to ``scaled``, bilinear with antialiasing.
+    """The crop at ``corner`` of ``image`` (C, H, W), uint8 or float32, scaled to ``scaled``, bilinear, antialiased.
 
     All sizes are (rows, columns). Corners may be negative: what lies outside of the image is ``fill``.
     The pixels next to the crop take part in its antialiasing, as if the whole image had been scaled
@@ -99,7 +110,8 @@ def crop_scaled_image(image: Tensor, scaled: Size, corner: Size, crop: Size, fil
     """
     channels, height, width = image.shape
     (top, bottom), (left, right) = (_visible(c, s, k) for c, s, k in zip(corner, scaled, crop, strict=True))
-    canvas = np.empty((*crop, channels), np.uint8)
+    pixels = image.permute(1, 2, 0).numpy()
+    canvas = np.empty((*crop, channels), pixels.dtype)
     if (bottom - top, right - left) != crop:
         canvas[:] = fill
     source = (
@@ -108,7 +120,7 @@ def crop_scaled_image(image: Tensor, scaled: Size, corner: Size, crop: Size, fil
         right * width / scaled[1],
         bottom * height / scaled[0],
     )
-    seen = _resize(image.permute(1, 2, 0).numpy(), (right - left, bottom - top), source)
+    seen = _resize(pixels, (right - left, bottom - top), source)
     canvas[top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]] = seen
     return torch.from_numpy(canvas).permute(2, 0, 1)
 
@@ -124,18 +136,25 @@ def crop_scaled_mask(mask: Tensor, scaled: Size, corner: Size, crop: Size, fill:
 
 
 def normalize(images: Tensor, normalization: Normalization) -> Tensor:
-    """uint8 images (…, C, H, W) as float32, ``(pixel / 255 - mean) / std`` per channel.
+    """Images (…, C, H, W) as float32, ``(pixel / scale - mean) / std`` per channel.
+
+    Images are uint8, or float32 of 0 … 65535 where ``normalization.scale`` says that they have 16 bits.
 
     Raises:
-        ConfigError: if the images are not uint8, or their channels are not those of ``normalization``.
+        ConfigError: if the type of the images does not fit the scale, or their channels are not those of
+            ``normalization``.
     """
-    if images.dtype != torch.uint8:
-        raise ConfigError(f"normalize expects uint8 images (0 … 255), got {images.dtype}")
+    scale = normalization.scale
+    if images.dtype not in (torch.uint8, torch.float32) or scale_of(images) != scale:
+        raise ConfigError(
+            f"normalize got {images.dtype} images for a scale of {scale:g}; it expects uint8 images (0 … 255) with "
+            "scale 255, or float32 images (16 bits, 0 … 65535) with scale 65535"
+        )
     _check_channels(images.shape[-3], normalization)
     mean, std = (
         images.new_tensor(v, dtype=torch.float32)[:, None, None] for v in (normalization.mean, normalization.std)
     )
-    return (images.float() - 255 * mean) / (255 * std)
+    return (images.float() - scale * mean) / (scale * std)
 
 
 def _check_channels(channels: int, normalization: Normalization) -> None:
@@ -154,14 +173,14 @@ def _visible(corner: int, side: int, crop: int) -> Size:
     return max(corner, 0), min(corner + crop, side)
 
 
-def _resize(image: NDArray[np.uint8], size: Size, source: tuple[float, float, float, float]) -> NDArray[np.uint8]:
+def _resize(image: NDArray[Any], size: Size, source: tuple[float, float, float, float]) -> NDArray[Any]:
     """Pillow's resize of a part given in fractions of pixels; ``size`` is (columns, rows).
 
-    Pillow knows grey and RGB; other channels go one by one (as RGBA, the fourth would be taken for transparency).
+    Pillow knows grey (8 bits or float) and RGB (8 bits); others go channel by channel (as RGBA, the fourth would be
+    taken for transparency).
     """
-    if image.shape[2] == 3:
+    if image.shape[2] == 3 and image.dtype == np.uint8:
         return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, source))
-    bands = (
-        Image.fromarray(image[..., c]).resize(size, Image.Resampling.BILINEAR, source) for c in range(image.shape[2])
-    )
+    channels = (np.ascontiguousarray(image[..., c]) for c in range(image.shape[2]))
+    bands = (Image.fromarray(channel).resize(size, Image.Resampling.BILINEAR, source) for channel in channels)
     return np.stack([np.asarray(band) for band in bands], axis=-1)

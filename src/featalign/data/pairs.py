@@ -1,0 +1,102 @@
+"""Images and their masks, paired by name without opening a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from featalign.data.files import File
+from featalign.data.findings import Finding
+from featalign.data.sources import Tree
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"})
+MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask; ``name`` is what they share."""
+
+    name: str
+    image: File
+    mask: File
+
+
+@dataclass(frozen=True)
+class Split:
+    """The pairs of one split by name, and what is wrong with the rest of its files."""
+
+    name: str
+    pairs: tuple[Pair, ...]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings that forbid training."""
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+
+def pair_files(
+    split: str, images: Mapping[str, File], masks: Mapping[str, File], findings: Iterable[Finding] = ()
+) -> Split:
+    """Pair by key; what has no partner is an error each."""
+    found = list(findings)
+    found += [Finding("error", split, images[n], "image without a mask") for n in sorted(images.keys() - masks.keys())]
+    found += [Finding("error", split, masks[n], "mask without an image") for n in sorted(masks.keys() - images.keys())]
+    pairs = tuple(Pair(name, images[name], masks[name]) for name in sorted(images.keys() & masks.keys()))
+    return Split(split, pairs, tuple(found))
+
+
+def pair_listed(
+    split: str, names: Iterable[str], image: Callable[[str], File | None], mask: Callable[[str], File | None]
+) -> Split:
+    """The pairs of a list of names; a name that has no image or no mask is an error each."""
+    pairs: list[Pair] = []
+    findings: list[Finding] = []
+    for name in names:
+        found = image(name), mask(name)
+        if found[0] is not None and found[1] is not None:
+            pairs.append(Pair(name, found[0], found[1]))
+            continue
+        missing = " and no ".join(part for part, file in zip(("image", "mask"), found, strict=True) if file is None)
+        findings.append(Finding("error", split, found[0] or found[1], f"{name} is listed but has no {missing}"))
+    return Split(split, tuple(pairs), tuple(findings))
+
+
+def endings(files: Iterable[File], ending: str) -> dict[str, File]:
+    """Files whose name has this ending (in any case), by the rest of their name."""
+    length = len(ending)
+    return {file.name[:-length]: file for file in files if file.name.lower().endswith(ending.lower())}
+
+
+def by_stem(tree: Tree, folder: str, split: str, suffixes: frozenset[str]) -> tuple[dict[str, File], list[Finding]]:
+    """Files by stem; two files of one stem are an error, files of other kinds a note, hidden files nothing at all."""
+    if not tree.has(folder):
+        return {}, [Finding("error", split, tree.path(folder), "does not exist")]
+    found: dict[str, File] = {}
+    findings: list[Finding] = []
+    unread: list[File] = []
+    for file in tree.files(folder):
+        if file.suffix.lower() not in suffixes:
+            unread.append(file)
+        elif file.stem in found:
+            findings.append(Finding("error", split, file, f"has the same name as {found[file.stem].name}; keep one"))
+        else:
+            found[file.stem] = file
+    if unread:
+        findings.append(_about_unread(tree, folder, split, unread, masks=suffixes == MASK_SUFFIXES))
+    return found, findings
+
+
+def _about_unread(tree: Tree, folder: str, split: str, unread: list[File], *, masks: bool) -> Finding:
+    kinds = listed({file.suffix.lower() or "no suffix" for file in unread})
+    if masks and any(file.suffix.lower() in IMAGE_SUFFIXES for file in unread):
+        message = f"masks must be PNG, TIFF or BMP, which keep class ids exactly; found {len(unread)} others ({kinds})"
+        return Finding("error", split, tree.path(folder), message)
+    return Finding("note", split, tree.path(folder), f"{len(unread)} files are not read ({kinds})")
+
+
+def listed(names: Iterable[str], *, shown: int = 8) -> str:
+    """The first few names, sorted, for a message."""
+    names = sorted(names)
+    return ", ".join(names[:shown]) + (", …" if len(names) > shown else "") if names else "nothing"
