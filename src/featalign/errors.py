@@ -25,6 +25,10 @@ class WeightsError(FeatalignError):
     """A model file that is corrupt, unsafe to read, or of another model."""
 
 
+class ExportError(FeatalignError):
+    """A network that cannot become the file asked for, or a file whose answers are not the network's."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The hint that ends an error about an unknown ``name``: its nearest spelling, else everything there is.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,6 +22,24 @@ class BatchNorm2d(nn.BatchNorm2d):
                 input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
         return super().forward(input)
+
+
+class SingleConv2d(nn.Conv2d):
+    """A convolution in single precision, or double where its weight is, also under autocast: for what is a position.
+
+    Half precision knows neighbouring places of a wide map apart only to a fraction of a cell.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        kind = torch.promote_types(self.weight.dtype, torch.float32)
+        bias = None if self.bias is None else self.bias.to(kind)
+        with without_autocast(input.device.type):
+            return self._conv_forward(input.to(kind), self.weight.to(kind), bias)
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """Autocast switched off on a device that has it; some, such as ``meta``, do not."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def conv_norm_relu(

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from featalign.align import ImplicitFunction, ifa
+from featalign.align import ImplicitFunction
 from featalign.align.encoding import Encoding
+from featalign.ops import pixel_axes
 
 NESTED = [(16, 24), (8, 12), (4, 6), (2, 3)]
 ODD = [(17, 25), (9, 13), (5, 7), (3, 4)]
@@ -118,14 +119,82 @@ def test_a_grid_is_its_points(resample):
     assert torch.allclose(model(levels, (40, 31)), model.at(levels, points), rtol=0, atol=1e-12)
 
 
-def test_bands_change_nothing(monkeypatch):
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+@pytest.mark.parametrize("encoding", ["none", "learned"])
+@pytest.mark.parametrize("shapes", [NESTED, ODD], ids=["nested", "odd"])
+@pytest.mark.parametrize("size", [(7, 5), (32, 48), (50, 40)], ids=["coarser", "nested", "finer"])
+@pytest.mark.parametrize("max_memory", [None, 200_000])
+def test_tiles_change_nothing(resample, encoding, shapes, size, max_memory):
+    model, levels = build(shapes, resample=resample, encoding=encoding)
+    model.eval()
+    whole = model(levels, size)  # with gradients: all at once, by the modules
+    with torch.no_grad():
+        assert torch.allclose(model(levels, size, max_memory=max_memory), whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+@pytest.mark.parametrize("max_memory", [None, 150_000])
+def test_points_in_chunks_change_nothing(resample, max_memory):
+    model, levels = build(ODD, resample=resample)
+    model.eval()
+    points = torch.rand(2, 700, 2, dtype=torch.float64)
+    whole = model.at(levels, points)
+    with torch.no_grad():
+        assert torch.allclose(model.at(levels, points, max_memory=max_memory), whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+@pytest.mark.parametrize("box", [(0.25, 0.5, 0.75, 1.0), (31 / 60, 7 / 40, 54 / 60, 29 / 40)])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_box_is_a_crop(resample, box, gradients):
+    model, levels = build(ODD, resample=resample)
+    model.eval()
+    left, top, right, bottom = (round(edge * side) for edge, side in zip(box, (60, 40, 60, 40), strict=True))
+    with torch.set_grad_enabled(gradients):
+        part = model(levels, (bottom - top, right - left), box=box)
+        assert torch.allclose(part, model(levels, (40, 60))[:, :, top:bottom, left:right], rtol=0, atol=1e-12)
+
+
+def test_pixels_of_a_grid_by_their_indices():
+    for shapes, size in ((NESTED, (64, 96)), (ODD, (51, 47))):  # few distinct relative coordinates, and many
+        model, levels = build(shapes, resample="bilinear")
+        model.eval()
+        row, column = (torch.rand(size) < 0.2).nonzero().unbind(1)
+        with torch.no_grad():
+            grid = model(levels, size)
+            for chunk, answers in model.stream(levels, max_memory=200_000).pixels(row, column, *pixel_axes(size)):
+                expected = grid[:, :, row[chunk], column[chunk]].transpose(1, 2)
+                assert torch.allclose(answers, expected, rtol=0, atol=1e-12)
+
+
+def test_too_little_memory_says_what_a_pixel_needs():
     model, levels = build(ODD)
     model.eval()
-    whole = model(levels, (50, 70))
-    monkeypatch.setattr(ifa, "BAND_BYTES", 7 * 2 * 70 * 12 * 8)
+    with (
+        torch.no_grad(),
+        pytest.raises(ValueError, match=r"max_memory of 100 bytes is too little: one pixel needs \d+"),
+    ):
+        model(levels, max_memory=100)
+
+
+def test_statistics_are_those_of_the_whole_grid_in_training():
+    model, levels = build(ODD)
+    again, _ = build(ODD)
     with torch.no_grad():
-        assert model._rows_per_band(levels[0], 70) == 7
-        assert torch.allclose(model(levels, (50, 70)), whole, rtol=0, atol=1e-12)
+        model.train()(levels, (40, 31), max_memory=200_000)
+    again.train()(levels, (40, 31))
+    assert torch.equal(model.mlp[0].running_mean, again.mlp[0].running_mean)
+
+
+def test_new_weights_are_used_at_once():
+    model, levels = build(NESTED)
+    other, _ = build(NESTED)
+    with torch.no_grad():
+        model.eval()(levels)
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+        model.load_state_dict(other.state_dict())
+        assert torch.equal(model(levels), other.eval()(levels))
 
 
 def test_float32_follows_float64():

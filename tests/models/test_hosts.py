@@ -206,7 +206,7 @@ def test_classifying_commutes_with_reading():
     decoder = LogitMap(5, 3).double()
     maps, points = torch.randn(2, 5, 4, 6, dtype=torch.float64), torch.rand(2, 3, 7, 2, dtype=torch.float64)
     features = sample_at(maps, points)
-    assert torch.allclose(decoder.at([maps], points), decoder.classify(features), atol=1e-12)
+    assert torch.allclose(sample_at(decoder([maps]), points), decoder.classify(features), atol=1e-12)
 
 
 KNOWN = [  # parameters in millions and GFLOPs at 1024x1024, 19 classes, auxiliary head included

@@ -11,7 +11,7 @@ from golden import Fixture, digest, fixtures
 
 from featalign.align import GridEmbedding, PositionEncoding
 from featalign.models import load_published
-from featalign.ops import grid_queries, pixel_centers, point_queries
+from featalign.ops import grid_queries, pixel_axes, pixel_axis, point_queries
 
 pytestmark = pytest.mark.golden
 
@@ -36,7 +36,7 @@ def test_nearest_cells_and_relative_coordinates(golden_dir):
                 continue
             name, (height, width) = case["case"], case["feature"]
             codes = fixture.io[f"{name}/in/res"]
-            queries = grid_queries(tuple(case["query"]), [(height, width)])
+            queries = grid_queries(*pixel_axes(tuple(case["query"])), [(height, width)])
             free = ~fixture.io[f"{name}/tie_mask"].bool()
             offsets = queries.offsets[0][0, :, 0][queries.phase.flatten()]
             expected = fixture.io[f"{name}/out/rel_coord"]
@@ -52,7 +52,7 @@ def test_neighbours_of_the_local_ensemble(golden_dir):
         for case in (case for case in fixture.meta["cases"] if case.get("local")):
             name, (rows, columns) = case["case"], case["query"]
             codes = fixture.io[f"{name}/in/res"]
-            y, x = torch.meshgrid(pixel_centers(rows), pixel_centers(columns), indexing="ij")
+            y, x = torch.meshgrid(pixel_axis(rows).centres(), pixel_axis(columns).centres(), indexing="ij")
             grid = torch.stack((x, y), -1).view(1, -1, 2)
             for i, (down, right) in enumerate([(-1, -1), (-1, 1), (1, -1), (1, 1)]):
                 step = torch.tensor([right * case["stride"] / columns, down * case["stride"] / rows]) / 2

@@ -9,14 +9,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featalign.ops import cross_cells, cross_offsets, gather_sum, grid_period, grid_queries, grid_taps, point_taps
+from featalign.ops import (
+    cross_cells,
+    cross_offsets,
+    gather_sum,
+    grid_queries,
+    grid_taps,
+    pixel_axes,
+    pixel_axis,
+    point_taps,
+)
 
 SIDES = st.integers(1, 70)
 
 
 @given(queries=SIDES, cells=SIDES)
 def test_nearest_cell_of_a_grid_is_exact(queries, cells):
-    taps = grid_taps(queries, cells, dtype=torch.float64)
+    taps = grid_taps(pixel_axis(queries), cells, dtype=torch.float64)
     for i in range(queries):
         position = Fraction(2 * i + 1, 2 * queries) * cells
         cell = int(position)
@@ -28,7 +37,7 @@ def test_nearest_cell_of_a_grid_is_exact(queries, cells):
 @given(queries=SIDES, cells=SIDES)
 def test_blended_cells_reproduce_a_linear_function(queries, cells):
     """Weighted cell centres (of the unclamped cells) lie at the query; offsets are the distances to them."""
-    taps = grid_taps(queries, cells, blend=True, dtype=torch.float64)
+    taps = grid_taps(pixel_axis(queries), cells, blend=True, dtype=torch.float64)
     centre = (torch.arange(queries, dtype=torch.float64) + 0.5) / queries * cells
     assert torch.allclose(taps.weight.sum(-1), torch.ones(queries, dtype=torch.float64))
     assert (taps.weight >= 0).all() and (taps.weight <= 1).all()
@@ -41,8 +50,8 @@ def test_blended_cells_reproduce_a_linear_function(queries, cells):
 
 @given(queries=SIDES, cells=SIDES, blend=st.booleans())
 def test_offsets_repeat_with_the_period(queries, cells, blend):
-    taps = grid_taps(queries, cells, blend=blend)
-    period = grid_period(queries, cells)
+    taps = grid_taps(pixel_axis(queries), cells, blend=blend)
+    period = pixel_axis(queries).period(cells)
     assert queries % period == 0
     assert torch.equal(taps.offset, taps.offset[:period].repeat(queries // period, 1))
     assert torch.equal(taps.weight, taps.weight[:period].repeat(queries // period, 1))
@@ -51,8 +60,8 @@ def test_offsets_repeat_with_the_period(queries, cells, blend):
 @given(queries=SIDES, cells=SIDES, blend=st.booleans(), start=SIDES, stop=SIDES)
 def test_a_band_is_a_part_of_the_grid(queries, cells, blend, start, stop):
     start, stop = sorted((start % (queries + 1), stop % (queries + 1)))
-    band = grid_taps(queries, cells, blend=blend, start=start, stop=stop)
-    for part, whole in zip(band, grid_taps(queries, cells, blend=blend), strict=True):
+    band = grid_taps(pixel_axis(queries).part(start, stop), cells, blend=blend)
+    for part, whole in zip(band, grid_taps(pixel_axis(queries), cells, blend=blend), strict=True):
         assert torch.equal(part, whole[start:stop])
 
 
@@ -60,7 +69,7 @@ def test_a_band_is_a_part_of_the_grid(queries, cells, blend, start, stop):
 def test_points_on_grid_centres_are_the_grid(blend):
     centres = (torch.arange(40, dtype=torch.float64) + 0.5) / 40
     for got, expected in zip(
-        point_taps(centres, 9, blend=blend), grid_taps(40, 9, blend=blend, dtype=torch.float64), strict=True
+        point_taps(centres, 9, blend=blend), grid_taps(pixel_axis(40), 9, blend=blend, dtype=torch.float64), strict=True
     ):
         assert torch.allclose(got.double(), expected.double(), atol=1e-12)
 
@@ -72,7 +81,10 @@ def test_points_at_and_beyond_the_edges_take_border_cells():
 
 
 def test_cross_orders_rows_first():
-    rows, columns = grid_taps(2, 4, blend=True).unsqueeze(1), grid_taps(3, 5, blend=True).unsqueeze(0)
+    rows, columns = (
+        grid_taps(pixel_axis(2), 4, blend=True).unsqueeze(1),
+        grid_taps(pixel_axis(3), 5, blend=True).unsqueeze(0),
+    )
     cells, shares = cross_cells(rows, columns, width=5)
     offsets = cross_offsets(rows, columns)
     assert cells.shape == shares.shape == (2, 3, 4)
@@ -84,7 +96,7 @@ def test_cross_orders_rows_first():
 
 
 def test_nested_levels_share_few_distinct_offsets():
-    queries = grid_queries((64, 96), [(64, 96), (32, 48), (16, 24), (8, 12)])
+    queries = grid_queries(*pixel_axes((64, 96)), [(64, 96), (32, 48), (16, 24), (8, 12)])
     assert [offset.shape[1] for offset in queries.offsets] == [64] * 4
     assert queries.phase.max() == 63
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -27,6 +28,11 @@ class PositionEncoding(nn.Module):
             the reported models were trained with; ``paper`` is Eq. 2 as printed, 2 e^l for l = 1 … n.
         octaves: range of the ``published`` frequencies.
 
+    Attributes:
+        revealed: how much of the frequencies is let through, from 0 (none) over 0.5 (the lower half) to 1, which is
+            all of them and the default; the last one in between fades in by half a cosine (Nerfies, ICCV 2021, Eq. 8).
+            Training may raise it, see :func:`featalign.training.annealing.annealed`; it is no part of the weights.
+
     Raises:
         ConfigError: for an unknown kind or a size that does not divide.
     """
@@ -43,6 +49,7 @@ class PositionEncoding(nn.Module):
         if kind not in get_args(Encoding):
             raise ConfigError(f'unknown position encoding "{kind}": {did_you_mean(kind, get_args(Encoding))}')
         self.kind = kind
+        self.revealed = 1.0
         self.functions = {"sine": 1, "cosine": 1, "fixed": 2, "learned": 2}.get(kind, 0)
         if self.functions and (dims <= 0 or dims % (2 * self.functions)):
             raise ConfigError(f'dims must be a positive multiple of {2 * self.functions} for "{kind}", got {dims}')
@@ -67,8 +74,17 @@ class PositionEncoding(nn.Module):
         if self.kind == "coord":
             return offsets
         phase = offsets @ self.frequencies.to(offsets.dtype).T
-        waves = {"sine": (phase.sin(),), "cosine": (phase.cos(),)}.get(self.kind) or (phase.sin(), phase.cos())
+        waves = {"sine": [phase.sin()], "cosine": [phase.cos()]}.get(self.kind) or [phase.sin(), phase.cos()]
+        if self.revealed < 1:
+            waves = [wave * self._shares(wave) for wave in waves]
         return torch.cat((offsets, *waves), -1)
+
+    def _shares(self, like: Tensor) -> Tensor:
+        """What is let through of each frequency, lowest first, for the row axis and then for the column axis."""
+        per_axis = self.frequencies.shape[0] // 2
+        order = torch.arange(per_axis, device=like.device, dtype=like.dtype)
+        shares = (1 - torch.cos(math.pi * (self.revealed * per_axis - order).clamp(0, 1))) / 2
+        return shares.repeat(2)
 
     def extra_repr(self) -> str:
         return f'"{self.kind}", channels={self.channels}'

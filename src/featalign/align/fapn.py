@@ -7,7 +7,6 @@ coarse P (B, width, h, w) ──resized──▶ P^u (B, width, H, W) ─┬─ 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, get_args
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from featalign.align.ifa import Resample
 from featalign.align.resample import Deconvolution, Resize
 from featalign.errors import ConfigError, did_you_mean
-from featalign.layers import BatchNorm2d
+from featalign.layers import BatchNorm2d, SingleConv2d
 from featalign.ops.deform import deform_conv
 
 Norm = Literal["GN", "BN"]
@@ -108,7 +107,7 @@ class DeformableConv(nn.Module):
         padding = kernel // 2
         self.convolution = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding)
         reference = in_channels if reference_channels is None else reference_channels
-        self.predict = nn.Conv2d(reference, 3 * groups * kernel**2, kernel, stride=stride, padding=padding)
+        self.predict = SingleConv2d(reference, 3 * groups * kernel**2, kernel, stride=stride, padding=padding)
         for parameter in self.predict.parameters():
             nn.init.zeros_(parameter)
 
@@ -129,11 +128,7 @@ class DeformableConv(nn.Module):
 
     def sampling(self, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Offsets (B, groups * K * 2, h', w') and modulation (B, groups * K, h', w') in (0, 1), in float32 at least."""
-        predict = self.predict
-        kind = torch.promote_types(predict.weight.dtype, torch.float32)
-        bias = None if predict.bias is None else predict.bias.to(kind)
-        with _without_autocast(reference.device.type):
-            raw = F.conv2d(reference.to(kind), predict.weight.to(kind), bias, predict.stride, int(predict.padding[0]))
+        raw = self.predict(reference)
         offset, mask = raw.tensor_split([2 * raw.shape[1] // 3], 1)
         return offset, mask.sigmoid()
 
@@ -215,11 +210,6 @@ class FaPNFuse(nn.Module):
             enlarged = self.align(enlarged, reference)
         joint = enlarged + reference if self.merge is None else self.merge(torch.cat((reference, enlarged), 1))
         return joint if self.realign is None else F.relu(self.realign(joint, joint))
-
-
-def _without_autocast(device: str) -> AbstractContextManager[object]:
-    """Autocast switched off on a device that has it; some, such as ``meta``, do not."""
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _known(what: str, name: str, options: tuple[str, ...]) -> None:

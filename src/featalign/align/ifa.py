@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
+from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, fold, position_codes
 from featalign.errors import ConfigError, did_you_mean
 from featalign.layers import BatchNorm2d
-from featalign.ops import Queries, gather_sum, grid_queries, point_queries
+from featalign.ops import Box, PixelAxis, Queries, gather_sum, grid_queries, pixel_axes, point_queries
 
 Resample = Literal["nearest", "bilinear"]
-BAND_BYTES = 256 << 20  # hidden activations held at a time when no gradient is wanted
 
 
 class ImplicitFunction(nn.Module):
@@ -83,75 +83,94 @@ class ImplicitFunction(nn.Module):
         """Whether it has position codes and no seams: then asking every pixel beats resizing (docs/resolution.md)."""
         return self.blend and self.position is not None
 
-    def forward(self, levels: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
-        """Answers at the pixel centres of a grid of ``size`` (default the finest level's): ``(B, K, *size)``.
+    def forward(
+        self,
+        levels: Sequence[Tensor],
+        size: tuple[int, int] | None = None,
+        *,
+        box: Box | None = None,
+        max_memory: int | None = None,
+    ) -> Tensor:
+        """Answers at the pixel centres of a grid of ``size`` (default the finest level's) over ``box``.
 
-        Without gradients the grid is answered in bands of rows: beyond the answer, memory does not grow with ``size``.
+        In evaluation without gradients the grid is answered in tiles: beyond the answer, memory does not grow with it.
+
+        Args:
+            levels: of the whole image.
+            size: (height, width) of the answer.
+            box: (left, top, right, bottom) in [0, 1]; default the whole image.
+            max_memory: bytes that may be held besides levels and answer; default half of what is free.
+
+        Returns:
+            ``(B, K, *size)``, channels last.
         """
-        height, width = size or _shape(levels[0])
-        products = self._products(levels, height * width)
-        step = height if torch.is_grad_enabled() else self._rows_per_band(levels[0], width)
-        bands = []
-        for start in range(0, height, step):
-            band = range(start, min(start + step, height))
-            queries = grid_queries(
-                (height, width),
-                [_shape(level) for level in levels],
-                blend=self.blend,
-                band=band,
-                device=levels[0].device,
-                dtype=_coordinate_dtype(levels[0]),
-            )
-            bands.append(self._answer(levels, products, queries, (len(band), width)))
-        return bands[0] if len(bands) == 1 else torch.cat(bands, 2)
+        rows, columns = pixel_axes(size or _shape(levels[0]), box)
+        if self._in_one(levels):
+            return self._whole(levels, rows, columns)
+        return self.stream(levels, max_memory=max_memory).grid(rows, columns)
 
-    def at(self, levels: Sequence[Tensor], points: Tensor) -> Tensor:
-        """Answers at ``points`` (B or 1, …, 2), (x, y) in [0, 1]: (B, out_channels, …)."""
-        flat = points.flatten(1, -2).to(_coordinate_dtype(levels[0]))
-        queries = point_queries(flat, [_shape(level) for level in levels], blend=self.blend)
-        products = self._products(levels, flat.shape[1])
-        answers = self._answer(levels, products, queries, (flat.shape[1], 1))
+    def at(self, levels: Sequence[Tensor], points: Tensor, *, max_memory: int | None = None) -> Tensor:
+        """Answers at ``points`` (B or 1, …, 2), (x, y) in [0, 1]: (B, K, …); memory as in :meth:`forward`."""
+        flat = points.flatten(1, -2).to(coordinate_dtype(levels[0]))
+        if self._in_one(levels):
+            queries = point_queries(flat, [_shape(level) for level in levels], blend=self.blend)
+            answers = self._answer(levels, queries, (flat.shape[1], 1))
+        else:
+            answers = self.stream(levels, max_memory=max_memory).points(flat)
         return answers.reshape(*answers.shape[:2], *points.shape[1:-1])
 
-    def _products(self, levels: Sequence[Tensor], queries: int) -> list[Tensor | None]:
-        """Each level's part of the first layer on its own grid; None where it has more cells than there are queries."""
-        return [
-            block(level.contiguous(memory_format=torch.channels_last)) if math.prod(_shape(level)) <= queries else None
-            for block, level in zip(self.content, levels, strict=True)
-        ]
+    def stream(self, levels: Sequence[Tensor], *, max_memory: int | None = None) -> Stream:
+        """The answers to ``levels`` as in evaluation, piece by piece; without gradients."""
+        with torch.no_grad(), torch.autocast(levels[0].device.type, enabled=False):
+            folded = fold(self.content, self.position, self.mlp, compute_dtype(levels[0]))
+        return Stream(folded, self.codes, levels, blend=self.blend, max_memory=max_memory)
 
-    def _answer(
-        self, levels: Sequence[Tensor], products: Sequence[Tensor | None], queries: Queries, size: tuple[int, int]
-    ) -> Tensor:
+    def _in_one(self, levels: Sequence[Tensor]) -> bool:
+        """Whether all queries are answered at once by the modules themselves: where gradients or the statistics of the
+        batch are wanted, a program is traced, only shapes are run, or somebody listens to a module (forward hooks)."""
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or levels[0].is_meta:
+            return True
+        return any(module._forward_hooks for module in (*self.content, self.mlp))
+
+    def _whole(self, levels: Sequence[Tensor], rows: PixelAxis, columns: PixelAxis) -> Tensor:
+        queries = grid_queries(
+            rows,
+            columns,
+            [_shape(level) for level in levels],
+            blend=self.blend,
+            device=levels[0].device,
+            dtype=coordinate_dtype(levels[0]),
+        )
+        return self._answer(levels, queries, (rows.length, columns.length))
+
+    def _answer(self, levels: Sequence[Tensor], queries: Queries, size: tuple[int, int]) -> Tensor:
         """First layer at the queries as one sum, then the rest of the MLP: ``(B, K, *size)``."""
+        products = self._products(levels, queries.phase.shape[1])
         early = [i for i, product in enumerate(products) if product is not None]
         tables = [_rows(product) for product in products if product is not None]
         cells = [queries.cells[i] for i in early]
         shares = [queries.shares[i] for i in early]
         if self.position is not None:
-            tables.append(self._position_table(self.position, queries))
+            tables.append(self.position(position_codes(self.codes, queries).to(self.position.weight.dtype)))
             cells.append(queries.phase)
             shares.append(torch.ones_like(queries.phase, dtype=queries.offsets[0].dtype))
         terms = [_as_image(gather_sum(tables, cells, shares if self.blend else None), size)] if tables else []
         for i, product in enumerate(products):
-            if product is not None:
-                continue
-            # Fewer queries than cells: take the codes, then multiply.
-            codes = gather_sum([_rows(levels[i])], [queries.cells[i]], [queries.shares[i]] if self.blend else None)
-            terms.append(self.content[i](_as_image(codes, size)))
+            if product is None:
+                codes = gather_sum([_rows(levels[i])], [queries.cells[i]], [queries.shares[i]] if self.blend else None)
+                terms.append(self.content[i](_as_image(codes, size)))
         return self.mlp(sum(terms[1:], start=terms[0]))
 
-    def _position_table(self, block: nn.Linear, queries: Queries) -> Tensor:
-        """The position block's part of the first layer at every distinct relative coordinate: (B or 1, P, hidden)."""
-        codes = [
-            (code(offset) * share[..., None]).sum(-2)
-            for code, offset, share in zip(self.codes, queries.offsets, queries.offset_shares, strict=True)
+    def _products(self, levels: Sequence[Tensor], queries: int) -> list[Tensor | None]:
+        """Each level's part of the first layer on its own grid; None where it has more cells than there are queries,
+        so that taking the codes first and multiplying after is less work."""
+        exporting = torch.compiler.is_exporting()  # then sizes may be symbols, and the question would freeze them
+        return [
+            block(level.contiguous(memory_format=torch.channels_last))
+            if exporting or math.prod(_shape(level)) <= queries
+            else None
+            for block, level in zip(self.content, levels, strict=True)
         ]
-        return block(torch.cat(codes, -1).to(block.weight.dtype))
-
-    def _rows_per_band(self, like: Tensor, width: int) -> int:
-        row_bytes = like.shape[0] * width * self.hidden[0] * like.element_size()
-        return max(1, BAND_BYTES // row_bytes)
 
 
 def _draw_as_one_layer(blocks: Sequence[nn.Conv2d | nn.Linear]) -> None:
@@ -164,11 +183,6 @@ def _draw_as_one_layer(blocks: Sequence[nn.Conv2d | nn.Linear]) -> None:
 
 def _shape(level: Tensor) -> tuple[int, int]:
     return level.shape[-2], level.shape[-1]
-
-
-def _coordinate_dtype(level: Tensor) -> torch.dtype:
-    """Coordinates are never rounded to half precision: neighbouring queries would fall together."""
-    return torch.float64 if level.dtype == torch.float64 else torch.float32
 
 
 def _rows(level: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -126,8 +127,12 @@ def fit(x: Tensor, size: tuple[int, int], *, scale: int) -> Tensor:
     """A map enlarged ``scale`` times, on the exact ``size`` of the finer level.
 
     The maps of a backbone begin at the same corner and round their sizes up, so a surplus of less than one coarse cell
-    lies beyond the finer map and is cut off at the right and at the bottom. Any other size is reached bilinearly.
+    lies beyond the finer map and is cut off at the right and at the bottom. Any other size is reached bilinearly, but
+    not in an exported program, which always cuts.
     """
+    if torch.compiler.is_exporting():  # sizes are unknown there: nothing can be decided by them
+        rows, columns = (torch.arange(side, device=x.device) for side in size)
+        return x.index_select(2, rows).index_select(3, columns)
     surplus = [have - want for have, want in zip(x.shape[-2:], size, strict=True)]
     if all(0 <= cells < scale for cells in surplus):
         return x[..., : size[0], : size[1]]

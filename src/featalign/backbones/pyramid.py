@@ -13,11 +13,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from featalign.backbones.body import UNDILATED, create_body
 from featalign.backbones.stages import (
     check_changes,
     dilate_last_stage,
@@ -25,13 +25,9 @@ from featalign.backbones.stages import (
     round_pooling_up,
     undilated,
 )
-from featalign.errors import ConfigError, did_you_mean
+from featalign.errors import ConfigError
 
-_DEEP_STEM = {
-    "resnet18s": "resnet18",
-    "resnet34s": "resnet34",
-}
-_FIRST, _LAST = 4, 32  # strides of the first and of the last stage, unchanged
+_FIRST = 4  # stride of the first stage
 
 
 class Pyramid(nn.Module):
@@ -40,7 +36,7 @@ class Pyramid(nn.Module):
     Args:
         name: of a timm model with feature maps, or one of the deep-stem names above.
         in_channels: channels of the images; timm adapts pretrained first convolutions.
-        pretrained: load timm's published weights (downloads them).
+        pretrained: load timm's published weights: True downloads them, a path reads a file of them.
         strides: the levels wanted, by their stride in the backbone as it is; what it becomes by the last two options is
             in :attr:`strides`.
         ceil_pool: let the stem's max-pooling round sizes up, as the published code of IFA and AlignSeg does: a
@@ -65,7 +61,7 @@ class Pyramid(nn.Module):
         name: str,
         *,
         in_channels: int = 3,
-        pretrained: bool = False,
+        pretrained: bool | str = False,
         strides: Sequence[int] = (4, 8, 16, 32),
         ceil_pool: bool = False,
         multi_grid: Sequence[int] | None = None,
@@ -74,12 +70,12 @@ class Pyramid(nn.Module):
     ) -> None:
         super().__init__()
         check_changes(output_stride, extra_stride)
-        self.body = _create(name, in_channels, pretrained, output_stride)
+        self.body = create_body(name, in_channels, pretrained=pretrained, output_stride=output_stride)
         self.in_channels = in_channels
         self.strides = tuple(min(s, output_stride) * (extra_stride if s > _FIRST else 1) for s in strides)
         features: Any = self.body.feature_info
         reductions: list[int] = features.reduction()
-        if output_stride < _LAST:
+        if output_stride < UNDILATED:
             reductions = undilated(reductions)
         missing = [stride for stride in strides if stride not in reductions]
         if missing:
@@ -150,40 +146,6 @@ class Pyramid(nn.Module):
         return all(
             level.shape[-1] >= math.ceil(side / stride) for level, stride in zip(maps, self.strides, strict=True)
         )
-
-
-def _create(name: str, in_channels: int, pretrained: bool, output_stride: int) -> nn.Module:
-    """The timm model with its quirks: HRNet's branches before their classification widening, Swin at any size."""
-    known = _DEEP_STEM.get(name, name)
-    if not timm.is_model(known):
-        raise ConfigError(f'unknown backbone "{name}": {did_you_mean(name, [*timm.list_models(), *_DEEP_STEM])}')
-    options: dict[str, Any] = {"features_only": True, "in_chans": in_channels, "pretrained": pretrained}
-    if name in _DEEP_STEM:
-        options |= {"stem_type": "deep", "stem_width": 64}
-    if name.startswith("hrnet"):
-        options["feature_location"] = ""
-    if name.startswith("swin"):
-        options["strict_img_size"] = False
-    if output_stride < _LAST:
-        options["output_stride"] = output_stride
-    try:
-        return timm.create_model(known, **options)
-    except (RuntimeError, AttributeError) as error:
-        if pretrained and "pretrained" in str(error).lower():
-            raise ConfigError(f'backbone "{name}" has no published weights ({error}); use pretrained=False') from error
-        raise ConfigError(f'backbone "{name}" gives no feature maps in timm ({error})') from error
-    except (TypeError, AssertionError) as error:
-        if output_stride == _LAST:
-            raise
-        raise ConfigError(
-            f'backbone "{name}" cannot be dilated to output_stride {output_stride}; use output_stride=32, or a '
-            "backbone that can (resnet, resnest, convnext, mobilenetv3, …)"
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            f'the weights of backbone "{name}" could not be downloaded ({error}); check the network, '
-            "or use pretrained=False"
-        ) from error
 
 
 def _pad(images: Tensor, stride: int) -> Tensor:

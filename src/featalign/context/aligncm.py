@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.align.alignseg import OffsetPredictor, norm_leaky
+from featalign.context.pooling import PoolToBins
 from featalign.errors import ConfigError, did_you_mean
 from featalign.ops.warp import Sampling, check_sampling, warp
 
@@ -58,7 +59,7 @@ class AlignCM(nn.Module):
         self.sampling = sampling
         self.concatenate = merge == "concat"
         self.out_channels = 2 * width if self.concatenate else width
-        self.context = nn.Sequential(nn.AdaptiveAvgPool2d(bins), *_two_convolutions(in_channels, width))
+        self.context = nn.Sequential(PoolToBins(bins), *_two_convolutions(in_channels, width))
         self.local = _two_convolutions(in_channels, width)
         self.offset = OffsetPredictor(width) if aligned else None
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from featalign.context.pooling import pool_to_bins
 from featalign.layers import conv_norm_relu
 
 
@@ -53,7 +54,7 @@ class PyramidPooling(nn.Module):
 
     def pooled(self, x: Tensor) -> list[Tensor]:
         """The pooled maps on their own grids, (B, inner, b, b) per bin: what a pathway may align in its own way."""
-        return [branch(F.adaptive_avg_pool2d(x, b)) for branch, b in zip(self.branches, self.bins, strict=True)]
+        return [branch(pool_to_bins(x, b)) for branch, b in zip(self.branches, self.bins, strict=True)]
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[-2:]

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.align.alignseg import AlignFA, Directions, ResidualConvBlock
@@ -27,7 +26,6 @@ from featalign.context.psp import PyramidPooling
 from featalign.context.rcca import RCCA
 from featalign.errors import ConfigError, did_you_mean
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
-from featalign.ops.sampling import sample_at
 from featalign.ops.warp import Sampling
 from featalign.spec import Classes
 
@@ -90,14 +88,9 @@ class AlignSeg(Segmentor):
         deep = passed[_SUPERVISED] if self.training and self.auxiliary is not None else None
         return Features(passed[-1:], self.strides, (images.shape[-2], images.shape[-1]), deep)
 
-    def answer_grid(self, features: Features, size: tuple[int, int] | None) -> Tensor:
-        logits = self.head(features.maps[0])
-        if size is None:
-            return logits
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
-
-    def query(self, features: Features, points: Tensor) -> Tensor:
-        return sample_at(self.head(features.maps[0]), points)
+    def native(self, features: Features) -> Tensor:
+        logits: Tensor = self.head(features.maps[0])
+        return logits
 
 
 def alignseg(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.backbones import Pyramid
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
-from featalign.ops.sampling import sample_at
 from featalign.spec import Classes
 
 
@@ -50,11 +48,5 @@ class EncoderDecoder(Segmentor):
         deep = maps[-2] if self.training and self.auxiliary is not None else None
         return Features([self.decoder(maps)], self.strides, (images.shape[-2], images.shape[-1]), deep)
 
-    def answer_grid(self, features: Features, size: tuple[int, int] | None) -> Tensor:
-        logits = features.maps[0]
-        if size is None:
-            return logits
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
-
-    def query(self, features: Features, points: Tensor) -> Tensor:
-        return sample_at(features.maps[0], points)
+    def native(self, features: Features) -> Tensor:
+        return features.maps[0]

@@ -106,11 +106,13 @@ class FPN(Segmentor):
         size = (images.shape[-2], images.shape[-1])
         return Features(self.decoder.project(maps), self.strides, size, deep)
 
-    def answer_grid(self, features: Features, size: tuple[int, int] | None) -> Tensor:
-        return self.decoder.function(features.maps, size)
+    @property
+    def implicit(self) -> ImplicitFunction:
+        return self.decoder.function
 
-    def query(self, features: Features, points: Tensor) -> Tensor:
-        return self.decoder.function.at(features.maps, points)
+    def native(self, features: Features) -> Tensor:
+        logits: Tensor = self.decoder.function(features.maps)
+        return logits
 
 
 def fpn(

@@ -22,7 +22,6 @@ from featalign.align import ImplicitFunction
 from featalign.backbones import Pyramid
 from featalign.errors import ConfigError, did_you_mean
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
-from featalign.ops.sampling import sample_at
 from featalign.spec import Classes
 
 HostAlign = Literal["ifa", "bilinear"]
@@ -38,25 +37,17 @@ class Concatenate(nn.Module):
 
 
 class LogitMap(nn.Module):
-    """A 1x1 classifier on one map (B, in_channels, h, w), with the calls of the implicit function.
-
-    Between cell centres its logits are interpolated bilinearly (``align_corners=False``), on a grid and at points
-    alike; the outermost ones reach to the border.
-    """
+    """A 1x1 classifier on the one map (B, in_channels, h, w) that the levels were joined to."""
 
     def __init__(self, in_channels: int, classes: int) -> None:
         super().__init__()
         self.classify = nn.Conv2d(in_channels, classes, 1)
 
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
-        """Logits at the pixel centres of a grid of ``size`` (default: the map's own): (B, K, *size)."""
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Logits (B, K, h, w) on the map's own grid."""
         (joined,) = maps
         logits: Tensor = self.classify(joined)
-        return logits if size is None else F.interpolate(logits, size=size, mode="bilinear")
-
-    def at(self, maps: Sequence[Tensor], points: Tensor) -> Tensor:
-        """Logits at ``points`` (B or 1, …, 2), (x, y) in [0, 1]: (B, K, …)."""
-        return sample_at(self(maps), points)
+        return logits
 
 
 class Host(Segmentor):
@@ -109,12 +100,13 @@ class Host(Segmentor):
         size = (images.shape[-2], images.shape[-1])
         return Features(levels, self.strides, size, deep if self.training and self.supervised else None)
 
-    def answer_grid(self, features: Features, size: tuple[int, int] | None) -> Tensor:
-        logits: Tensor = self.decoder(features.maps, size)
-        return logits
+    @property
+    def implicit(self) -> ImplicitFunction | None:
+        return self.decoder if isinstance(self.decoder, ImplicitFunction) else None
 
-    def query(self, features: Features, points: Tensor) -> Tensor:
-        return self.decoder.at(features.maps, points)
+    def native(self, features: Features) -> Tensor:
+        logits: Tensor = self.decoder(features.maps)
+        return logits
 
 
 def check_align(align: str, network: str) -> None:

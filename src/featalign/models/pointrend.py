@@ -34,14 +34,10 @@ class PointHead(nn.Module):
 
     def __init__(self, width: int, classes: int, *, hidden: int = 256, layers: int = 3) -> None:
         super().__init__()
-        widths = [width] + [hidden] * layers
-        self.hidden = nn.ModuleList(nn.Conv1d(widths[i] + classes, hidden, 1) for i in range(layers))
+        widths = [width] + [hidden] * (layers - 1)
+        self.hidden = nn.ModuleList(_hidden_layer(entering + classes, hidden) for entering in widths)
         self.classify = nn.Conv1d(hidden + classes, classes, 1)
-        for layer in self.hidden:
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
         nn.init.normal_(self.classify.weight, std=0.001)
-        nn.init.zeros_(self.classify.bias)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         for layer in self.hidden:
@@ -72,7 +68,7 @@ class PointRefined(EncoderDecoder):
         super().__init__(
             classes,
             backbone=backbone,
-            decoder=nn.ModuleList([pathway, head]),
+            decoder=nn.Sequential(pathway, head),
             auxiliary=auxiliary,
             align_corners=align_corners,
         )
@@ -86,11 +82,19 @@ class PointRefined(EncoderDecoder):
         self.check_images(images)
         maps = self.backbone(images)
         deep = maps[-2] if self.training and self.auxiliary is not None else None
-        pathway, head = self.decoder
-        levels = pathway(maps)
-        return Features([head(levels), levels[0]], self.strides, (images.shape[-2], images.shape[-1]), deep)
+        levels = self.decoder.get_submodule("0")(maps)
+        logits = self.decoder.get_submodule("1")(levels)
+        return Features([logits, levels[0]], self.strides, (images.shape[-2], images.shape[-1]), deep)
 
     def answer_points(self, features: Features, points: Tensor) -> Tensor:
         coarse, fine = features.maps
         logits: Tensor = self.point_head(sample_at(fine, points), sample_at(coarse, points))
         return logits
+
+
+def _hidden_layer(in_channels: int, out_channels: int) -> nn.Conv1d:
+    layer = nn.Conv1d(in_channels, out_channels, 1)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

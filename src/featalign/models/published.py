@@ -43,7 +43,7 @@ def load_published(source: Path | str | Mapping[str, Any], *, sampling: Sampling
         WeightsError: if the file cannot be read or the weights are of none of these.
         ConfigError: for an unknown sampling.
     """
-    state = _tensors(source)
+    state = read_tensors(source)
     for load in (load_ifa, partial(load_alignseg, sampling=sampling), load_sfnet, load_fapn):
         module = load(state)
         if module is not None:
@@ -54,8 +54,12 @@ def load_published(source: Path | str | Mapping[str, Any], *, sampling: Sampling
     )
 
 
-def _tensors(source: Path | str | Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights alone: unwrapped from a training checkpoint and from data-parallel's prefix."""
+def read_tensors(source: Path | str | Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights alone, by their published names: unwrapped from a training checkpoint and data-parallel's prefix.
+
+    Raises:
+        WeightsError: if the file cannot be read, is not weights alone, or holds none.
+    """
     content: Any = source
     if isinstance(source, Path | str):
         path = Path(source)

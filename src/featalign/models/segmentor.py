@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
+from featalign.align import ImplicitFunction
 from featalign.errors import did_you_mean
 from featalign.layers import BatchNorm2d
+from featalign.models.adaptive import EFFORT, adaptive_labels, adaptive_logits
+from featalign.models.asking import Answers, Pointwise, pixel_points
+from featalign.models.decoding import (
+    as_labels,
+    assemble,
+    assemble_labels,
+    dense,
+    in_one,
+    resized,
+    resized_in_one,
+)
+from featalign.ops import WHOLE, Box, PixelAxis, pixel_axes, sample_at
 from featalign.spec import Classes, Normalization
 
-Mode = Literal["auto", "dense", "resized"]
+if TYPE_CHECKING:
+    from featalign.models.card import ModelCard
+
+Mode = Literal["auto", "dense", "resized", "adaptive"]
 
 
 class Features(NamedTuple):
@@ -39,10 +58,12 @@ class Segmentor(nn.Module):
         classes: names and colours of the K classes.
         strides: pitch of the maps that :meth:`encode` gives, in input pixels.
         auto_mode: what ``mode="auto"`` means for this network.
+        point_values: how many numbers :meth:`answer_points` holds per point; 0 for networks without it.
     """
 
     config: dict[str, Any]
     auxiliary: AuxiliaryHead | None
+    point_values: int = 0
 
     def __init__(
         self,
@@ -67,45 +88,172 @@ class Segmentor(nn.Module):
         """Everything that does not depend on where the answer is wanted."""
 
     @abstractmethod
-    def answer_grid(self, features: Features, size: tuple[int, int] | None) -> Tensor:
-        """Logits ``(B, K, *size)`` at the pixel centres of a grid, or of the finest map's own grid for None."""
+    def native(self, features: Features) -> Tensor:
+        """Logits (B, K, h_0, w_0) on the grid of the finest map."""
 
-    @abstractmethod
-    def query(self, features: Features, points: Tensor) -> Tensor:
-        """Logits (B, K, …) at ``points`` (B or 1, …, 2), (x, y) in [0, 1] over the image."""
+    @property
+    def implicit(self) -> ImplicitFunction | None:
+        """The function that answers between the cells of the finest grid, for networks that have one."""
+        return None
 
-    def decode(self, features: Features, size: tuple[int, int] | None = None, mode: Mode = "auto") -> Tensor:
+    def answer_points(self, features: Features, points: Tensor) -> Tensor:
+        """What a network with :attr:`point_values` but no implicit function answers at points: (B, K, N)."""
+        raise NotImplementedError
+
+    def answers(self, features: Features, max_memory: int | None = None) -> Answers | None:
+        """The network's own answers between the cells of the finest grid; None where its logits are interpolated."""
+        if self.implicit is not None:
+            return self.implicit.stream(features.maps, max_memory=max_memory)
+        if not self.point_values:
+            return None
+        return self._pointwise(features, partial(self.answer_points, features), self.point_values, max_memory)
+
+    def _pointwise(
+        self, features: Features, ask: Callable[[Tensor], Tensor], values: int, max_memory: int | None
+    ) -> Pointwise:
+        batch, device = features.maps[0].shape[0], features.maps[0].device
+        return Pointwise(ask, device=device, values=batch * values, max_memory=max_memory)
+
+    def decode(
+        self,
+        features: Features,
+        size: tuple[int, int] | None = None,
+        mode: Mode = "auto",
+        *,
+        box: Box | None = None,
+        max_memory: int | None = None,
+        effort: float = EFFORT,
+    ) -> Tensor:
         """Logits ``(B, K, *size)`` on any output grid.
 
         Args:
             features: from :meth:`encode`.
-            size: (height, width); default the input's.
+            size: (height, width) of the answer, any; default the input's, or the box's at the input's resolution.
             mode: ``dense`` asks the network at every output pixel, ``resized`` resizes the answer on the finest map's
-                grid bilinearly, ``auto`` is the better of the two for this network (see docs/resolution.md).
+                grid bilinearly, ``adaptive`` is resized with the network's own answer where that is not to be trusted,
+                ``auto`` is the better of the first two for this network (docs/resolution.md). Networks without an
+                implicit function have no answer between their cells: there, all modes are ``resized``.
+            box: (left, top, right, bottom) in [0, 1] of the image: the answer covers this part alone. Where its pixels
+                are pixels of the whole image's grid, it is the crop of the whole image's answer.
+            max_memory: bytes that may be held besides features and answer, in evaluation without gradients; default
+                half of what is free.
+            effort: of ``adaptive`` alone: the largest share of the pixels that is asked, from 0 (``resized``) to 1.
 
         Raises:
-            ValueError: for an unknown mode or a size below 1.
+            ValueError: for an unknown mode, a size below 1, a box that is none, an effort beyond 0 … 1, or less memory
+                than one pixel needs.
         """
-        height, width = size or features.size
-        if min(height, width) < 1:
-            raise ValueError(f"size must be at least (1, 1), got {(height, width)}")
-        mode = self.auto_mode if mode == "auto" else mode
+        rows, columns, mode = self._request(features, size, mode, box, effort)
+        if mode == "adaptive":
+            return adaptive_logits(self, features, rows, columns, effort=effort, max_memory=max_memory)
+        if mode == "dense" and self.implicit is not None:
+            logits: Tensor = self.implicit(features.maps, (rows.length, columns.length), box=box, max_memory=max_memory)
+            return logits
+        if not (self.training or in_one(features)):
+            pieces = (dense if mode == "dense" else resized)(self, features, rows, columns, max_memory)
+            return assemble(pieces, rows, columns)
         if mode == "dense":
-            return self.answer_grid(features, (height, width))
-        if mode == "resized":
-            logits = self.answer_grid(features, None)
-            return F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=self.align_corners)
-        raise ValueError(f'unknown mode "{mode}": {did_you_mean(mode, get_args(Mode))}')
+            return self.answer_points(features, pixel_points(rows, columns, features.maps[0].device)).unflatten(
+                2, (rows.length, columns.length)
+            )
+        return resized_in_one(self, features, rows, columns)
 
-    def forward(self, images: Tensor, size: tuple[int, int] | None = None, mode: Mode = "auto") -> Tensor:
-        """Images (B, in_channels, H, W) to logits ``(B, K, *size)``, at the input's size unless asked otherwise."""
-        return self.decode(self.encode(images), size, mode)
+    @torch.no_grad()
+    def labels(
+        self,
+        features: Features,
+        size: tuple[int, int] | None = None,
+        mode: Mode = "auto",
+        *,
+        box: Box | None = None,
+        max_memory: int | None = None,
+        effort: float = EFFORT,
+    ) -> Tensor:
+        """Class ids ``(B, *size)`` of the largest logits, without ever holding the logits of the whole image.
+
+        uint8 up to 256 classes, int16 up to 32768, int64 beyond. Arguments as of :meth:`decode`.
+        """
+        rows, columns, mode = self._request(features, size, mode, box, effort)
+        if self.training:
+            return as_labels(self.decode(features, size, mode, box=box, effort=effort))
+        if mode == "adaptive":
+            return adaptive_labels(self, features, rows, columns, effort=effort, max_memory=max_memory)
+        pieces = (dense if mode == "dense" else resized)(self, features, rows, columns, max_memory)
+        return assemble_labels(pieces, rows, columns)
+
+    def query(self, features: Features, points: Tensor, *, max_memory: int | None = None) -> Tensor:
+        """Logits (B, K, …) at ``points`` (B or 1, …, 2), (x, y) in [0, 1] over the image, any number of them.
+
+        Networks without an implicit function interpolate between cell centres (``align_corners=False``); the outermost
+        logits reach to the border. ``max_memory`` as in :meth:`decode`.
+        """
+        if self.implicit is not None:
+            return self.implicit.at(features.maps, points, max_memory=max_memory)
+        if self.point_values:
+            ask, values = partial(self.answer_points, features), self.point_values
+        else:
+            ask, values = partial(sample_at, self.native(features)), 4 + 3 * len(self.classes)
+        flat = points.flatten(1, -2)
+        if self.training or in_one(features):
+            logits = ask(flat)
+        else:
+            logits = self._pointwise(features, ask, values, max_memory).points(flat)
+        return logits.reshape(*logits.shape[:2], *points.shape[1:-1])
+
+    def answer_grid(self, features: Features, size: tuple[int, int] | None = None) -> Tensor:
+        """Logits on the grid of the finest map for None, else ``decode(features, size, "dense")``."""
+        return self.native(features) if size is None else self.decode(features, size, "dense")
+
+    def forward(
+        self,
+        images: Tensor,
+        size: tuple[int, int] | None = None,
+        mode: Mode = "auto",
+        *,
+        box: Box | None = None,
+        max_memory: int | None = None,
+        effort: float = EFFORT,
+    ) -> Tensor:
+        """Images (B, in_channels, H, W) to logits ``(B, K, *size)``; see :meth:`decode`."""
+        return self.decode(self.encode(images), size, mode, box=box, max_memory=max_memory, effort=effort)
+
+    def _request(
+        self, features: Features, size: tuple[int, int] | None, mode: Mode, box: Box | None, effort: float
+    ) -> tuple[PixelAxis, PixelAxis, Mode]:
+        """Rows and columns of the answer, and the mode that applies. Raises ValueError."""
+        if mode not in get_args(Mode):
+            raise ValueError(f'unknown mode "{mode}": {did_you_mean(mode, get_args(Mode))}')
+        if not 0 <= effort <= 1:
+            raise ValueError(f"effort must be within 0 … 1, got {effort}")
+        if size is None:
+            left, top, right, bottom = box or WHOLE
+            size = (max(1, round(features.size[0] * (bottom - top))), max(1, round(features.size[1] * (right - left))))
+            size = features.size if box is None else size
+        rows, columns = pixel_axes(size, box)
+        at_once = self.training or in_one(features)
+        if mode == "adaptive" and (self.training or torch.compiler.is_compiling()):
+            raise ValueError('mode "adaptive" is for evaluation: call eval() first, or take "dense" or "resized"')
+        if mode == "auto":
+            mode = "resized" if self.auto_mode == "adaptive" and at_once else self.auto_mode
+        return rows, columns, (mode if self.implicit is not None or self.point_values else "resized")
 
     def auxiliary_logits(self, features: Features) -> Tensor | None:
         """Logits (B, K, h, w) of the auxiliary head on its own map, or None where there is no head or no training."""
         if self.auxiliary is None or features.deep is None:
             return None
         return self.auxiliary(features.deep)
+
+    def save_pretrained(self, folder: Path | str, *, card: ModelCard | None = None) -> None:
+        """Write this network and a model card into ``folder``; see :func:`featalign.models.sharing.save_pretrained`."""
+        from featalign.models.sharing import save_pretrained
+
+        save_pretrained(self, folder, card=card)
+
+    def push_to_hub(self, name: str, *, private: bool = False, card: ModelCard | None = None) -> str:
+        """Put this network and a model card on the hub; see :func:`featalign.models.sharing.push_to_hub`."""
+        from featalign.models.sharing import push_to_hub
+
+        return push_to_hub(self, name, private=private, card=card)
 
     def check_images(self, images: Tensor) -> None:
         """Refuse what no layer could explain. Raises ValueError."""

@@ -18,6 +18,7 @@ import featalign
 from featalign.errors import DataError, WeightsError
 from featalign.files import atomic_path, write_atomically
 from featalign.models.factory import create_model
+from featalign.models.hub import PREFIX, HubModel, fetch
 from featalign.models.segmentor import Segmentor
 from featalign.spec import Classes, Normalization
 
@@ -50,21 +51,58 @@ def save_model(model: Segmentor, folder: Path | str) -> None:
     write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
 
-def load_model(folder: Path | str) -> Segmentor:
-    """The model in ``folder``, or in the ``model`` folder of a training run, in evaluation mode.
+def load_model(source: Path | str, *, local_files_only: bool = False) -> Segmentor:
+    """The model of a folder, of a training run, or of the Hugging Face hub, in evaluation mode.
+
+    Args:
+        source: a model folder or the run folder that holds one; what exists as a path is that. A string of the form
+            ``owner/name`` or ``owner/name@revision`` that is no path is a model on the hub, and so is either with
+            ``hub:`` before it: ``config.json`` and ``model.safetensors`` are read from there or from the hub's cache,
+            and no other file is.
+        local_files_only: of the hub, take only what is in the cache.
 
     Raises:
         WeightsError: if a file is missing, corrupt, a pickle, or of another network; the message says which.
     """
-    folder = model_folder(Path(folder))
+    folder = _folder_of(source, local_files_only=local_files_only)
     config = _read_config(folder / CONFIG)
     try:
-        model = create_model(**config["model"], classes=Classes.from_json(config))
-        model.normalization = Normalization(**{key: tuple(value) for key, value in config["normalization"].items()})
+        # Whatever the file says, building the network reads no other weights.
+        model = create_model(**{**config["model"], "pretrained": False}, classes=Classes.from_json(config))
+        model.normalization = Normalization.from_json(config["normalization"])
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise WeightsError(f"{folder / CONFIG}: does not describe a model ({error})") from error
     fit_state(model, read_safetensors(folder / WEIGHTS), source=str(folder / WEIGHTS))
     return model.eval()
+
+
+def _folder_of(source: Path | str, *, local_files_only: bool) -> Path:
+    named = _on_hub(source)
+    if named is None:
+        return model_folder(Path(source))
+    try:
+        return _fetched(named, local_files_only=local_files_only)
+    except WeightsError as error:
+        if str(source).startswith(PREFIX):
+            raise
+        raise WeightsError(f"{source}: no such folder here, and on the hub {error}") from error
+
+
+def _on_hub(source: Path | str) -> HubModel | None:
+    """The model on the hub that ``source`` names; None where it is a path."""
+    text = source.as_posix() if isinstance(source, Path) else source
+    if Path(source).exists() or (isinstance(source, Path) and not text.startswith(PREFIX)):
+        return None
+    return HubModel.parse(text)
+
+
+def _fetched(model: HubModel, *, local_files_only: bool) -> Path:
+    """The folder in the hub's cache with both files, of one commit. The weights come once the configuration is ours."""
+    config = fetch(model, CONFIG, local_files_only=local_files_only)
+    if not {"model", "classes", "normalization"} <= _read_config(config).keys():
+        raise WeightsError(f"{model}: its {CONFIG} is of another library; expected a model that featalign shared")
+    commit = config.parent.name
+    return fetch(model._replace(revision=commit), WEIGHTS, local_files_only=local_files_only).parent
 
 
 def model_folder(path: Path) -> Path:
@@ -73,7 +111,9 @@ def model_folder(path: Path) -> Path:
         if (folder / CONFIG).is_file():
             return folder
     if not path.exists():
-        raise WeightsError(f"{path}: no such folder; expected a model folder or a training run")
+        raise WeightsError(
+            f"{path}: no such folder; expected a model folder, a training run, or a model on the hub as hub:owner/name"
+        )
     raise WeightsError(
         f"{path}: holds no model; expected {CONFIG} and {WEIGHTS} in it or in its folder model/ "
         "(load_published reads checkpoints of the published code)"

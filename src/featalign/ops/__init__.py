@@ -1,27 +1,40 @@
 """Functions for the papers' equations: no parameters, no state, no files."""
 
+from featalign.ops.axes import WHOLE, Box, PixelAxis, pixel_axes, pixel_axis
 from featalign.ops.carafe import carafe
-from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_period, grid_taps, pixel_centers, point_taps
+from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_taps, point_taps
 from featalign.ops.deform import deform_conv
-from featalign.ops.gather import gather_sum
-from featalign.ops.queries import Queries, grid_queries, point_queries
+from featalign.ops.gather import gather_rows, gather_sum
+from featalign.ops.queries import Queries, Window, grid_queries, phases, pixel_queries, point_queries, windows
+from featalign.ops.resize import LinearTaps, linear_taps, resize
 from featalign.ops.sampling import sample_at
 from featalign.ops.warp import warp
 
 __all__ = [
+    "WHOLE",
+    "Box",
+    "LinearTaps",
+    "PixelAxis",
     "Queries",
     "Taps",
+    "Window",
     "carafe",
     "cross_cells",
     "cross_offsets",
     "deform_conv",
+    "gather_rows",
     "gather_sum",
-    "grid_period",
     "grid_queries",
     "grid_taps",
-    "pixel_centers",
+    "linear_taps",
+    "phases",
+    "pixel_axes",
+    "pixel_axis",
+    "pixel_queries",
     "point_queries",
     "point_taps",
+    "resize",
     "sample_at",
     "warp",
+    "windows",
 ]

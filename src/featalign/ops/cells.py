@@ -7,11 +7,12 @@ crossed at the end.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from featalign.ops.axes import PixelAxis
 
 
 class Taps(NamedTuple):
@@ -30,45 +31,40 @@ class Taps(NamedTuple):
         """The same taps with one more leading axis, to broadcast against those of the other axis."""
         return Taps(*(field.unsqueeze(dim) for field in self))
 
+    def select(self, queries: Tensor) -> Taps:
+        """The taps of some of the queries, by their index."""
+        return Taps(*(field[queries] for field in self))
 
-def pixel_centers(count: int, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The centres of ``count`` pixels on [0, 1]: (count,)."""
-    return (torch.arange(count, device=device, dtype=dtype) + 0.5) / count
-
-
-def grid_period(queries: int, cells: int) -> int:
-    """After how many queries of a grid their offsets to ``cells`` cells repeat: 4 for stride 4 on stride 16."""
-    return queries // math.gcd(queries, cells)
+    def shift(self, cells: int) -> Taps:
+        """The same taps with the cells counted from another one."""
+        return self._replace(cell=self.cell + cells)
 
 
 def grid_taps(
-    queries: int,
+    axis: PixelAxis,
     cells: int,
     *,
     blend: bool = False,
-    start: int = 0,
-    stop: int | None = None,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Taps:
-    """Taps of the queries ``start`` … ``stop`` of a grid of ``queries`` pixel centres, by exact integer arithmetic.
+    """Taps of the pixels of ``axis`` on a map of ``cells`` cells, by exact integer arithmetic.
 
     Args:
-        queries, cells: sizes of the two grids along this axis.
         blend: False takes the nearest cell (T = 1; a query on the border of two cells takes the latter), True the two
-            nearest with their linear weights (T = 2).
+            nearest with their linear weights (T = 2; 1 where every query is on a cell's centre).
 
     Beyond the outermost centres the map continues as a copy of its border cells, whose offsets keep growing: so offsets
-    repeat with :func:`grid_period` everywhere, and a blended answer has no seam.
+    repeat with :meth:`~featalign.ops.axes.PixelAxis.period` everywhere, and a blended answer has no seam.
     """
-    index = torch.arange(start, queries if stop is None else stop, device=device)
-    position = (2 * index + 1) * cells  # in units of 1 / (2 queries) of a cell
-    if not blend:
-        cell = position.div(2 * queries, rounding_mode="floor")
-        offset = (position - (2 * cell + 1) * queries).to(dtype) / queries
+    _, first, step, whole = axis
+    position = (first + step * torch.arange(axis.length, device=device)) * cells  # in units of 1 / whole of a cell
+    if not blend or (not torch.compiler.is_exporting() and axis.on_centres(cells)):
+        cell = position.div(whole, rounding_mode="floor")
+        offset = (2 * (position - cell * whole) - whole).to(dtype) / whole
         return Taps(cell[:, None], offset[:, None], torch.ones_like(offset)[:, None])
-    left = (position - queries).div(2 * queries, rounding_mode="floor")
-    offset = (position - (2 * left + 1) * queries).to(dtype) / queries
+    left = (2 * position - whole).div(2 * whole, rounding_mode="floor")
+    offset = (2 * position - (2 * left + 1) * whole).to(dtype) / whole
     return _two_taps(left, offset, cells)
 
 

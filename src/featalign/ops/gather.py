@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +12,6 @@ from torch import Tensor
 
 def gather_sum(tables: Sequence[Tensor], cells: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
     """For every query the (weighted) sum of the rows that it takes from each table.
-
-    One call of ``embedding_bag`` reads each row once and writes each output once: several times faster than resampling
-    the tables one by one and adding them.
 
     Args:
         tables: per table (B, rows, C), or (1, rows, C) for one that the whole batch shares.
@@ -24,16 +22,37 @@ def gather_sum(tables: Sequence[Tensor], cells: Sequence[Tensor], weights: Seque
         (B, queries, C) in the dtype of the tables.
     """
     batch = max(max(table.shape[0] for table in tables), max(index.shape[0] for index in cells))
-    queries = cells[0].shape[-2]
-    start, indices = 0, []
-    for table, index in zip(tables, cells, strict=True):
-        step = 0 if table.shape[0] == 1 else table.shape[1]
-        origin = start + step * torch.arange(batch, device=index.device)[:, None, None]
-        indices.append((index + origin).expand(batch, -1, -1))
-        start += table.shape[0] * table.shape[1]
     rows = torch.cat([table.flatten(0, 1) for table in tables]) if len(tables) > 1 else tables[0].flatten(0, 1)
+    sizes = [table.shape[:2] for table in tables]
+    return gather_rows(rows, [(size[0], size[1]) for size in sizes], cells, weights, batch=batch)
+
+
+def gather_rows(
+    rows: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    cells: Sequence[Tensor],
+    weights: Sequence[Tensor] | None = None,
+    *,
+    batch: int,
+) -> Tensor:
+    """:func:`gather_sum` from tables that lie one after the other in ``rows`` (R, C): (batch, queries, C).
+
+    One call of ``embedding_bag`` reads each row once and writes each output once: several times faster than resampling
+    the tables one by one and adding them.
+
+    Args:
+        rows: all tables.
+        sizes: per table (B or 1, its rows), in order.
+        cells, weights: as of :func:`gather_sum`.
+        batch: B.
+    """
+    starts = accumulate((images * count for images, count in sizes[:-1]), initial=0)
+    indices = []
+    for start, (images, count), index in zip(starts, sizes, cells, strict=True):
+        image = torch.arange(batch, device=index.device)[:, None, None] * (0 if images == 1 else count)
+        indices.append((index + (image + start)).expand(batch, -1, -1))
     shares = None
     if weights is not None:
         shares = torch.cat([weight.expand(batch, -1, -1) for weight in weights], -1).flatten(0, 1).to(rows.dtype)
     bags = torch.cat(indices, -1).flatten(0, 1)
-    return F.embedding_bag(bags, rows, mode="sum", per_sample_weights=shares).view(batch, queries, -1)
+    return F.embedding_bag(bags, rows, mode="sum", per_sample_weights=shares).view(batch, -1, rows.shape[1])

@@ -9,7 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_period, grid_taps, point_taps
+from featalign.ops.axes import PixelAxis
+from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_taps, point_taps
+
+Shapes = Sequence[tuple[int, int]]
+_Pair = tuple[Taps, Taps]  # along the rows, along the columns
 
 
 class Queries(NamedTuple):
@@ -28,41 +32,87 @@ class Queries(NamedTuple):
     phase: Tensor
 
 
+class Window(NamedTuple):
+    """The cells of a map that some queries read: a rectangle."""
+
+    rows: range
+    columns: range
+
+    @property
+    def cells(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+    def of(self, level: Tensor) -> Tensor:
+        """The window of a map (B, C, h, w)."""
+        return level[:, :, self.rows.start : self.rows.stop, self.columns.start : self.columns.stop]
+
+
+def windows(rows: PixelAxis, columns: PixelAxis, shapes: Shapes, *, blend: bool) -> list[Window]:
+    """What the pixels of ``rows`` x ``columns`` read of maps of ``shapes``."""
+    return [Window(rows.reach(h, blend=blend), columns.reach(w, blend=blend)) for h, w in shapes]
+
+
+def phases(rows: PixelAxis, columns: PixelAxis, shapes: Shapes) -> tuple[int, int]:
+    """How many distinct rows and columns of relative coordinates the pixels have.
+
+    Few on regular grids (8 x 8 when strides 4 … 32 are asked at stride 4), at most as many as there are pixels.
+    """
+    if torch.compiler.is_exporting():  # sizes may be symbols, which have no common divisor
+        return rows.length, columns.length
+    down = math.lcm(*(rows.period(h) for h, _ in shapes))
+    across = math.lcm(*(columns.period(w) for _, w in shapes))
+    return min(down, rows.length), min(across, columns.length)
+
+
 def grid_queries(
-    size: tuple[int, int],
-    shapes: Sequence[tuple[int, int]],
+    rows: PixelAxis,
+    columns: PixelAxis,
+    shapes: Shapes,
     *,
     blend: bool = False,
-    band: range | None = None,
+    within: Sequence[Window] | None = None,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Queries:
-    """The pixel centres of a grid of ``size``, row by row, or of its rows ``band``.
+    """The pixels of ``rows`` x ``columns``, row by row; each distinct relative coordinate is listed once.
 
-    Relative coordinates repeat over a regular grid (P = 64 when strides 4 … 32 are asked at stride 4), so each is
-    listed once.
+    Args:
+        rows, columns: any part of the image, at any pitch.
+        shapes: (h, w) of the levels.
+        blend: see :func:`~featalign.ops.cells.grid_taps`.
+        within: cells are counted in these windows of the levels, see :func:`windows`.
     """
-    band = range(size[0]) if band is None else band
-    down, across = (math.lcm(*(grid_period(size[axis], shape[axis]) for shape in shapes)) for axis in (0, 1))
-
-    def taps(axis: int, cells: int, start: int, stop: int) -> Taps:
-        found = grid_taps(size[axis], cells, blend=blend, start=start, stop=stop, device=device, dtype=dtype)
-        return found.unsqueeze(1 - axis)
-
-    reads = [cross_cells(taps(0, h, band.start, band.stop), taps(1, w, 0, size[1]), width=w) for h, w in shapes]
-    tile = [(taps(0, h, 0, down), taps(1, w, 0, across)) for h, w in shapes]
-    row = torch.arange(band.start, band.stop, device=device) % down
-    column = torch.arange(size[1], device=device) % across
-    return Queries(
-        cells=[cell.flatten(0, 1)[None] for cell, _ in reads],
-        shares=[share.flatten(0, 1)[None] for _, share in reads],
-        offsets=[cross_offsets(*pair).flatten(0, 1)[None] for pair in tile],
-        offset_shares=[cross_cells(*pair, width=1)[1].flatten(0, 1)[None] for pair in tile],
-        phase=(row[:, None] * across + column).view(1, -1, 1),
-    )
+    down, across = phases(rows, columns, shapes)
+    row = torch.arange(rows.length, device=device)[:, None] % down
+    column = torch.arange(columns.length, device=device) % across
+    taps = _axis_taps(rows, columns, shapes, blend=blend, device=device, dtype=dtype)
+    taps, shapes = _counted_within(taps, shapes, within)
+    grids = [(y.unsqueeze(1), x.unsqueeze(0)) for y, x in taps]
+    return _shared_by_batch(grids, shapes, _tile(taps, down, across), row * across + column)
 
 
-def point_queries(points: Tensor, shapes: Sequence[tuple[int, int]], *, blend: bool = False) -> Queries:
+def pixel_queries(
+    row: Tensor,
+    column: Tensor,
+    rows: PixelAxis,
+    columns: PixelAxis,
+    shapes: Shapes,
+    *,
+    blend: bool = False,
+    within: Sequence[Window] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Queries:
+    """Some pixels of the grid ``rows`` x ``columns``, by their indices (N,): what :func:`grid_queries` has for them."""
+    down, across = phases(rows, columns, shapes)
+    taps = _axis_taps(rows, columns, shapes, blend=blend, device=row.device, dtype=dtype)
+    taps, shapes = _counted_within(taps, shapes, within)
+    pairs = [(y.select(row), x.select(column)) for y, x in taps]
+    if down * across > len(row):
+        return _shared_by_batch(pairs, shapes, pairs, torch.arange(len(row), device=row.device))
+    return _shared_by_batch(pairs, shapes, _tile(taps, down, across), row % down * across + column % across)
+
+
+def point_queries(points: Tensor, shapes: Shapes, *, blend: bool = False) -> Queries:
     """Any points (B or 1, N, 2), (x, y) in [0, 1]; every point has its own relative coordinates (P = N)."""
     x, y = points.unbind(-1)
     taps = [(point_taps(y, h, blend=blend), point_taps(x, w, blend=blend), w) for h, w in shapes]
@@ -73,4 +123,47 @@ def point_queries(points: Tensor, shapes: Sequence[tuple[int, int]], *, blend: b
         offsets=[cross_offsets(rows, columns) for rows, columns, _ in taps],
         offset_shares=[share for _, share in reads],
         phase=torch.arange(points.shape[1], device=points.device).view(1, -1, 1),
+    )
+
+
+def _axis_taps(
+    rows: PixelAxis,
+    columns: PixelAxis,
+    shapes: Shapes,
+    *,
+    blend: bool,
+    device: torch.device | None,
+    dtype: torch.dtype,
+) -> list[_Pair]:
+    return [
+        (
+            grid_taps(rows, h, blend=blend, device=device, dtype=dtype),
+            grid_taps(columns, w, blend=blend, device=device, dtype=dtype),
+        )
+        for h, w in shapes
+    ]
+
+
+def _counted_within(taps: list[_Pair], shapes: Shapes, within: Sequence[Window] | None) -> tuple[list[_Pair], Shapes]:
+    """Taps whose cells count from the corners of windows of the maps, and the windows' shapes."""
+    if within is None:
+        return taps, shapes
+    moved = [(y.shift(-w.rows.start), x.shift(-w.columns.start)) for (y, x), w in zip(taps, within, strict=True)]
+    return moved, [(len(window.rows), len(window.columns)) for window in within]
+
+
+def _tile(taps: Sequence[_Pair], down: int, across: int) -> list[_Pair]:
+    """One period of the relative coordinates, as a grid."""
+    return [(Taps(*(f[:down, None] for f in y)), Taps(*(f[None, :across] for f in x))) for y, x in taps]
+
+
+def _shared_by_batch(reads: Sequence[_Pair], shapes: Shapes, tile: Sequence[_Pair], phase: Tensor) -> Queries:
+    """Queries that are the same for every image, of any number of leading axes."""
+    crossed = [cross_cells(y, x, width=w) for (y, x), (_, w) in zip(reads, shapes, strict=True)]
+    return Queries(
+        cells=[cell.flatten(0, -2)[None] for cell, _ in crossed],
+        shares=[share.flatten(0, -2)[None] for _, share in crossed],
+        offsets=[cross_offsets(y, x).flatten(0, -3)[None] for y, x in tile],
+        offset_shares=[cross_cells(y, x, width=1)[1].flatten(0, -2)[None] for y, x in tile],
+        phase=phase.flatten().view(1, -1, 1),
     )

@@ -1,0 +1,84 @@
+"""Where the pixels of an output grid lie along one axis of the image, in integers: what a pixel reads is decided
+exactly, in whole images, boxes and tiles alike, and without freezing a size in an exported program.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Box = tuple[float, float, float, float]
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+_EXACT = 1 << 16  # edges on the pixel grid of an image up to this many pixels long are taken exactly
+_FINE = 1 << 24  # all others are rounded to this fraction of the image
+
+
+class PixelAxis(NamedTuple):
+    """``length`` pixels whose centres are at ``(first + i * step) / whole`` of the image, i from 0."""
+
+    length: int
+    first: int
+    step: int
+    whole: int
+
+    def part(self, start: int, stop: int) -> PixelAxis:
+        """The pixels ``start`` … ``stop - 1`` alone."""
+        return PixelAxis(stop - start, self.first + start * self.step, self.step, self.whole)
+
+    def period(self, cells: int) -> int:
+        """After how many pixels their offsets to ``cells`` cells repeat: 4 for stride 4 on stride 16."""
+        return self.whole // math.gcd(self.whole, self.step * cells)
+
+    def on_centres(self, cells: int) -> bool:
+        """Whether every pixel lies on the centre of one of ``cells`` cells."""
+        return (self.step * cells) % self.whole == 0 and (2 * self.first * cells - self.whole) % (2 * self.whole) == 0
+
+    def reach(self, cells: int, *, blend: bool) -> range:
+        """Which of ``cells`` cells the pixels read: each its nearest one, or its two nearest for ``blend``."""
+        ends = [2 * cells * (self.first + i * self.step) for i in (0, self.length - 1)]  # in 1 / (2 whole) of a cell
+        low, high = (ends[0] - self.whole, ends[1] + self.whole) if blend else ends
+        low, high = low // (2 * self.whole), high // (2 * self.whole)
+        return range(min(max(low, 0), cells - 1), min(max(high, 0), cells - 1) + 1)
+
+    def centres(self, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+        """On [0, 1]: (length,)."""
+        position = self.first + self.step * torch.arange(self.length, device=device)
+        return (position.to(torch.promote_types(dtype, torch.float64)) / self.whole).to(dtype)
+
+
+def pixel_axis(count: int, low: float = 0.0, high: float = 1.0) -> PixelAxis:
+    """``count`` pixels that divide the part ``low`` … ``high`` of the image evenly."""
+    if (low, high) == (0, 1):
+        return PixelAxis(count, 1, 2, 2 * count)
+    start, stop, parts = _edges(low, high)
+    span = stop - start
+    return PixelAxis(count, 2 * count * start + span, 2 * span, 2 * count * parts)
+
+
+def pixel_axes(size: tuple[int, int], box: Box | None = None) -> tuple[PixelAxis, PixelAxis]:
+    """Rows and columns of a grid of ``size`` (height, width) over ``box`` (left, top, right, bottom) in [0, 1].
+
+    Raises:
+        ValueError: for a size below 1, or a box that is empty or not within the image.
+    """
+    if min(size) < 1:
+        raise ValueError(f"size must be at least (1, 1), got {tuple(size)}")
+    left, top, right, bottom = box or WHOLE
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(f"expected a box (left, top, right, bottom) within 0 … 1 and not empty, got {box}")
+    return pixel_axis(size[0], top, bottom), pixel_axis(size[1], left, right)
+
+
+def _edges(low: float, high: float) -> tuple[int, int, int]:
+    """Both edges as integers over a common third."""
+    edges = [Fraction(edge).limit_denominator(_EXACT) for edge in (low, high)]
+    parts = math.lcm(*(edge.denominator for edge in edges))
+    exact = all(abs(float(fraction) - edge) < 1e-12 for fraction, edge in zip(edges, (low, high), strict=True))
+    if not exact or parts > _FINE:
+        start, stop = round(low * _FINE), round(high * _FINE)
+        return start, max(stop, start + 1), _FINE
+    return int(edges[0] * parts), int(edges[1] * parts), parts

@@ -1,0 +1,135 @@
+"""Every network's answer in pieces: labels, boxes, memory, and the adaptive mode."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from featalign.models import Segmentor, create_model
+
+NETWORKS = [
+    ("fpn", {"align": "ifa", "width": 16, "hidden": (24, 16)}),
+    ("fpn", {"align": "ifa", "blend": "bilinear", "width": 16, "hidden": (24, 16)}),
+    ("semantic_fpn", {"width": 32, "head_width": 32}),
+    ("semantic_fpn", {"width": 32, "head_width": 32, "point_head": True}),
+]
+MODES = ["dense", "resized", "adaptive"]
+SIZE = (48, 80)
+_METER = importlib.util.spec_from_file_location("held", Path(__file__).parents[2] / "benchmarks/held.py")
+held = importlib.util.module_from_spec(_METER)
+_METER.loader.exec_module(held)
+
+
+def build(name: str, options: dict[str, object]) -> Segmentor:
+    torch.manual_seed(0)
+    model = create_model(name, classes=5, backbone="resnet10t", **options)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.3, 0.3)
+            module.running_var.uniform_(0.5, 2)
+    return model.eval()
+
+
+@pytest.fixture(params=NETWORKS, ids=["nearest", "blend", "one grid", "point head"], scope="module")
+def model(request: pytest.FixtureRequest) -> Segmentor:
+    return build(*request.param)
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@torch.inference_mode()
+def test_labels_are_the_largest_logits(model, images, mode):
+    features = model.encode(images)
+    logits, labels = model.decode(features, (61, 83), mode), model.labels(features, (61, 83), mode)
+    assert labels.dtype == torch.uint8
+    assert torch.equal(labels.long(), logits.argmax(1))
+    pieces = model.labels(features, (61, 83), mode, max_memory=600_000)
+    assert (pieces == labels).float().mean() > 0.999  # other tiles round differently: only ties may change
+
+
+@pytest.mark.parametrize("mode", MODES)
+@torch.inference_mode()
+def test_little_memory_changes_nothing(model, images, mode):
+    features = model.encode(images)
+    whole = model.decode(features, (90, 150), mode)
+    assert torch.allclose(model.decode(features, (90, 150), mode, max_memory=600_000), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["dense", "resized"])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_box_is_a_crop(model, images, mode, gradients):
+    box = (13 / 80, 11 / 48, 70 / 80, 40 / 48)
+    with torch.set_grad_enabled(gradients):
+        features = model.encode(images)
+        whole = model.decode(features, SIZE, mode)
+        assert torch.allclose(model.decode(features, None, mode, box=box), whole[:, :, 11:40, 13:70], rtol=0, atol=1e-5)
+        assert model.decode(features, (9, 200), mode, box=box).shape == (2, 5, 9, 200)
+
+
+@torch.inference_mode()
+def test_query_in_chunks_is_query(model, images):
+    features, points = model.encode(images), torch.rand(1, 90, 100, 2)
+    whole = model.query(features, points)
+    assert whole.shape == (2, 5, 90, 100)
+    assert torch.allclose(model.query(features, points, max_memory=500_000), whole, rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_effort_goes_from_the_resized_answer_to_the_dense_one(images):
+    model = build(*NETWORKS[1])
+    features = model.encode(images)
+    dense, resized = model.decode(features, (96, 160), "dense"), model.decode(features, (96, 160), "resized")
+    assert torch.equal(model.decode(features, (96, 160), "adaptive", effort=0), resized)
+    assert torch.allclose(model.decode(features, (96, 160), "adaptive", effort=1), dense, rtol=0, atol=1e-5)
+    equal = []
+    for effort in (0.0, 0.05, 0.1, 0.3):
+        logits = model.decode(features, (96, 160), "adaptive", effort=effort)
+        changed = (logits != resized).any(1).float().mean()
+        assert changed <= effort
+        equal.append((logits.argmax(1) == dense.argmax(1)).float().mean().item())
+    assert equal == sorted(equal) and equal[-1] > equal[0]
+
+
+@torch.inference_mode()
+def test_adaptive_asks_where_two_classes_are_nearly_equal(images):
+    model = build(*NETWORKS[1])
+    features = model.encode(images[:1])
+    resized = model.decode(features, (96, 160), "resized")
+    asked = (model.decode(features, (96, 160), "adaptive", effort=0.1) != resized).any(1)
+    best = resized.topk(2, 1).values
+    margin = best[:, 0] - best[:, 1]
+    assert margin[asked].max() <= margin[~asked].min() + 1e-5
+
+
+@pytest.mark.parametrize("arguments", [{"effort": 1.1}, {"effort": -0.1}])
+def test_wrong_effort(model, images, arguments):
+    with pytest.raises(ValueError, match=r"effort must be within 0 … 1"):
+        model.decode(model.encode(images), mode="adaptive", **arguments)
+
+
+def test_adaptive_is_for_evaluation(images):
+    model = build(*NETWORKS[0]).train()
+    with pytest.raises(ValueError, match="for evaluation"):
+        model.decode(model.encode(images), mode="adaptive")
+
+
+@pytest.mark.parametrize("network", NETWORKS[:2], ids=["nearest", "blend"])
+@pytest.mark.parametrize("mode", ["dense", "resized"])
+@pytest.mark.parametrize("budget", [2 << 20, 6 << 20])
+@torch.inference_mode()
+def test_memory_is_held_to(network, mode, budget):
+    model = build(*network)
+    features = model.encode(torch.randn(1, 3, 128, 256))
+    with held.Held() as meter:
+        labels = model.labels(features, (256, 512), mode, max_memory=budget)
+    weights = 4 * sum(parameter.numel() for parameter in model.decoder.function.parameters())
+    assert meter.peak - labels.nbytes <= budget + 2 * weights
+    assert meter.peak - labels.nbytes > budget / 50  # the meter works

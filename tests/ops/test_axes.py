@@ -1,0 +1,51 @@
+"""Where the pixels of a box lie, exactly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featalign.ops import linear_taps, pixel_axes, pixel_axis, resize
+
+SIDES = st.integers(1, 90)
+
+
+@given(side=st.integers(2, 3000), cells=SIDES, blend=st.booleans(), ends=st.tuples(SIDES, SIDES))
+def test_a_box_on_the_pixel_grid_is_a_part_of_it(side, cells, blend, ends):
+    start, stop = sorted((ends[0] % side, ends[1] % side))
+    stop = max(stop, start + 1)
+    part, box = pixel_axis(side).part(start, stop), pixel_axis(stop - start, start / side, stop / side)
+    for i in (0, stop - start - 1):  # the same positions, as fractions
+        assert (part.first + i * part.step) * box.whole == (box.first + i * box.step) * part.whole
+    assert part.reach(cells, blend=blend) == box.reach(cells, blend=blend)
+    assert part.period(cells) == box.period(cells)
+
+
+@given(count=SIDES, low=st.floats(0, 0.9), span=st.floats(0.001, 0.1))
+def test_any_box_is_met_closely(count, low, span):
+    axis = pixel_axis(count, low, low + span)
+    centres = low + span * (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    assert torch.allclose(axis.centres(dtype=torch.float64), centres, rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("box", [(0.5, 0, 0.5, 1), (0, 0.6, 1, 0.4), (-0.1, 0, 1, 1), (0, 0, 1, 1.01)])
+def test_boxes_that_are_none(box):
+    with pytest.raises(ValueError, match="within 0 … 1 and not empty"):
+        pixel_axes((4, 4), box)
+
+
+@given(count=SIDES, cells=SIDES, align_corners=st.booleans())
+def test_resizing_is_torchs(count, cells, align_corners):
+    maps = torch.rand(2, 3, cells, 5, dtype=torch.float64)
+    options = {"align_corners": align_corners, "dtype": torch.float64}
+    rows, columns = linear_taps(pixel_axis(count), cells, **options), linear_taps(pixel_axis(7), 5, **options)
+    expected = F.interpolate(maps, (count, 7), mode="bilinear", align_corners=align_corners)
+    assert torch.allclose(resize(maps, rows, columns), expected, rtol=0, atol=1e-9)
+    start = count // 3
+    window, part = columns.part(1, 6), rows.part(start, count)
+    cut = maps[:, :, part.reach.start : part.reach.stop]
+    got = resize(cut, part.shift(-part.reach.start), window)
+    assert torch.allclose(got, expected[:, :, start:, 1:6], rtol=0, atol=1e-9)
