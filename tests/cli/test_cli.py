@@ -254,7 +254,7 @@ def test_bad_images(cli, run_folder, tmp_path, make, parts):
     image = tmp_path / "bad.png"
     make(image)
     cli("predict", run_folder, image, "--out", tmp_path / "out").refuses("bad.png", *parts)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "labels").exists()
 
 
 def test_bad_models(cli, run_folder, camvid, tmp_path):

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from featalign.align import ifa
 from featalign.align.fapn import DeformableConv
 from featalign.align.fuses import FUSES
 from featalign.align.sfnet import AlignedModule
@@ -112,9 +111,7 @@ def test_sfnet_tells_the_flow_in_cells():
         np.testing.assert_allclose(step.fields["coarse map"], flow[0] * scale, rtol=1e-5)
 
 
-@pytest.mark.parametrize("band_bytes", [ifa.BAND_BYTES, 1])
-def test_implicit_function_shows_contents_and_their_sum(monkeypatch, band_bytes: int):
-    monkeypatch.setattr(ifa, "BAND_BYTES", band_bytes)
+def test_implicit_function_shows_contents_and_their_sum():
     (step,) = explained(make_model("fpn", align="nearest"), input_size=(64, 96)).recorded.steps
     contents = [torch.from_numpy(step.maps[f"content of level {i}"])[None, None] for i in (1, 2, 3, 4)]
     spread = sum(F.interpolate(content, (16, 24), mode="nearest-exact") for content in contents)

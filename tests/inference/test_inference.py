@@ -14,7 +14,7 @@ from featalign.data import FolderDataset
 from featalign.data.scenes import SCENE_CLASSES, SceneDataset
 from featalign.errors import ConfigError, DataError, FeatalignError
 from featalign.inference import Predictor, collect_images, evaluate, predict_files
-from featalign.inference.predictor import choose_device
+from featalign.inference.devices import choose_device
 from featalign.models import create_model
 
 

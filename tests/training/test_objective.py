@@ -1,19 +1,30 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from featalign.losses import (
+    class_balanced_cross_entropy,
+    dice_loss,
+    lovasz_softmax,
+    ohem_cross_entropy,
+    ohem_cross_entropy_alignseg,
+)
 from featalign.models import Segmentor, create_model
-from featalign.training.objective import Objective, asks_at_points, jittered_points, labels_at, objective
-from featalign.training.recipe import LossRecipe
+from featalign.training.objective import Costs, Objective, objective
+from featalign.training.recipe import LossRecipe, TrainingRecipe
 
-PLAIN = LossRecipe(ohem=False)
+PLAIN = LossRecipe(main="cross_entropy")
 
 
 class Oracle(torch.nn.Module):
     """Answers with given logits, sure of the label field ``id = (3 * row + column) % 7`` of the pixel under a point."""
+
+    classes = SimpleNamespace(ignore_index=255)
 
     def __init__(self, height: int, width: int, *, sureness: float = 50.0, doubt: Tensor | float = 0.0) -> None:
         super().__init__()
@@ -43,56 +54,28 @@ def small_model(classes: int = 3) -> Segmentor:
     return create_model("fpn", backbone="resnet10t", width=16, classes=classes).train()
 
 
-def loss_of(model: Segmentor, masks: Tensor, *, at_points: bool = False, loss: LossRecipe = PLAIN) -> Objective:
+def loss_of(
+    model: Segmentor, masks: Tensor, *, query: str = "grid", loss: LossRecipe = PLAIN, weights: Tensor | None = None
+) -> Objective:
     torch.manual_seed(1)
     images = torch.randn(masks.shape[0], 3, *masks.shape[1:])
-    return objective(model, images, masks, at_points=at_points, loss=loss, ignore_index=255)
-
-
-@pytest.mark.parametrize(("height", "width"), [(32, 48), (33, 50), (3, 1)])
-def test_one_point_in_each_cell(height: int, width: int) -> None:
-    torch.manual_seed(0)
-    points = jittered_points(2, height, width)
-    rows, columns = -(-height // 4), -(-width // 4)
-    assert points.shape == (2, rows, columns, 2)
-    cells = (points * torch.tensor([columns, rows])).floor()
-    assert torch.equal(cells[..., 0], torch.arange(columns).expand(2, rows, columns).float())
-    assert torch.equal(cells[..., 1], torch.arange(rows)[:, None].expand(2, rows, columns).float())
-
-
-def test_points_spread_over_their_cells() -> None:
-    torch.manual_seed(0)
-    inside = (jittered_points(4, 128, 128) * 32) % 1
-    assert inside.mean((0, 1, 2)).tolist() == pytest.approx([0.5, 0.5], abs=0.02)
-    assert inside.std((0, 1, 2)).tolist() == pytest.approx([12**-0.5, 12**-0.5], abs=0.02)
-
-
-def test_labels_under_points_against_a_loop() -> None:
-    torch.manual_seed(0)
-    masks = torch.randint(0, 9, (2, 5, 7))
-    points = torch.cat([torch.rand(2, 6, 3, 2), torch.ones(2, 6, 1, 2), torch.zeros(2, 6, 1, 2)], dim=2)
-    labels = labels_at(masks, points)
-    assert labels.shape == (2, 6, 5)
-    for b in range(2):
-        for i in range(6):
-            for j in range(5):
-                x, y = points[b, i, j].tolist()
-                assert labels[b, i, j] == masks[b, min(int(y * 5), 4), min(int(x * 7), 6)]
+    training = TrainingRecipe(query=query)
+    return objective(model, images, masks, step=0, training=training, loss=loss, class_weights=weights)
 
 
 def test_points_and_labels_agree_on_where_they_are() -> None:
     """A model that knows the field exactly has no loss, on an image whose sides differ."""
     oracle = Oracle(20, 36)
-    found = loss_of(oracle, oracle.masks(2), at_points=True, loss=LossRecipe())
+    found = loss_of(oracle, oracle.masks(2), query="points", loss=LossRecipe())
     assert found.total.item() < 1e-6
-    wrong = loss_of(oracle, oracle.masks(2).flip(2), at_points=True, loss=LossRecipe())
+    wrong = loss_of(oracle, oracle.masks(2).flip(2), query="points", loss=LossRecipe())
     assert wrong.total.item() > 1
 
 
 def test_grid_loss_is_main_plus_weighted_auxiliary() -> None:
     model, masks = small_model(), torch.randint(0, 3, (2, 64, 48))
     masks[:, :9] = 255
-    found = loss_of(model, masks, loss=LossRecipe(ohem=False, auxiliary_weight=0.3))
+    found = loss_of(model, masks, loss=LossRecipe(main="cross_entropy", auxiliary_weight=0.3))
     torch.manual_seed(1)  # dropout of the auxiliary head
     features = model.encode(torch.randn(2, 3, 64, 48))
     coarse = F.interpolate(model.auxiliary(features.deep), size=(64, 48), mode="bilinear")
@@ -109,6 +92,15 @@ def test_auxiliary_head_can_be_off() -> None:
     assert found.total.item() == found.main.item()
 
 
+def test_alignseg_supervises_its_third_map() -> None:
+    torch.manual_seed(0)
+    model = create_model("alignseg", backbone="resnet10t", width=16, classes=3).train()
+    found = loss_of(model, torch.randint(0, 3, (2, 64, 64)), loss=LossRecipe(auxiliary_weight=0.1))
+    assert found.auxiliary is not None
+    found.total.backward()
+    assert model.auxiliary[0].weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize(("keep", "kept"), [(0.1, 4), (0.0, 1), (1.0, 45)])
 def test_kept_share_of_easy_points(keep: float, kept: int) -> None:
     """5 x 9 points, all easier than the threshold: only the kept share has a gradient."""
@@ -116,15 +108,16 @@ def test_kept_share_of_easy_points(keep: float, kept: int) -> None:
     logits = torch.rand(1, 7, 5, 9, requires_grad=True)
     oracle = Oracle(20, 36, sureness=4.0, doubt=logits)
     loss = LossRecipe(threshold=0.7, keep=keep)
-    loss_of(oracle, oracle.masks(1), at_points=True, loss=loss).total.backward()
+    loss_of(oracle, oracle.masks(1), query="points", loss=loss).total.backward()
     assert (logits.grad.abs().sum(1) > 0).sum() == kept
 
 
-@pytest.mark.parametrize("at_points", [False, True])
-@pytest.mark.parametrize("ohem", [False, True])
-def test_nothing_but_void_is_an_attached_zero(at_points: bool, ohem: bool) -> None:
+@pytest.mark.parametrize("query", ["grid", "points"])
+@pytest.mark.parametrize("main", ["ohem", "ohem_alignseg", "cross_entropy", "balanced"])
+def test_nothing_but_void_is_an_attached_zero(query: str, main: str) -> None:
     model = small_model()
-    found = loss_of(model, torch.full((2, 64, 64), 255), at_points=at_points, loss=LossRecipe(ohem=ohem))
+    loss = LossRecipe(main=main, auxiliary="balanced", lovasz=1.0, dice=1.0)
+    found = loss_of(model, torch.full((2, 64, 64), 255), query=query, loss=loss)
     assert found.total.item() == 0
     found.total.backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
@@ -135,17 +128,65 @@ def test_points_train_what_the_grid_leaves_alone() -> None:
     """The finest level's position code has offset 0 on its own grid, so only points can teach it."""
     masks = torch.randint(0, 3, (2, 64, 64))
     moved = {}
-    for at_points in (False, True):
+    for query in ("grid", "points"):
         model = small_model()
-        loss_of(model, masks, at_points=at_points).total.backward()
+        loss_of(model, masks, query=query).total.backward()
         gradients = [p.grad for n, p in model.named_parameters() if "frequencies" in n and p.grad is not None]
         assert gradients
-        moved[at_points] = gradients[0].abs().max().item()
-    assert moved[False] < 1e-9 < moved[True]
+        moved[query] = gradients[0].abs().max().item()
+    assert moved["grid"] < 1e-9 < moved["points"]
 
 
-def test_when_points_are_asked() -> None:
-    steps = range(6)
-    assert [asks_at_points("mixed", step) for step in steps] == [False, True] * 3
-    assert not any(asks_at_points("grid", step) for step in steps)
-    assert all(asks_at_points("points", step) for step in steps)
+@pytest.fixture
+def answers() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    labels = torch.randint(0, 4, (2, 12, 16))
+    labels[0, :3] = 255
+    return torch.randn(2, 4, 12, 16), labels
+
+
+def test_every_main_loss_is_the_one_it_names(answers: tuple[Tensor, Tensor]) -> None:
+    logits, labels = answers
+    mined = {"threshold": 0.01, "min_kept": round(0.5 * labels.numel())}
+    expected = {
+        "cross_entropy": F.cross_entropy(logits, labels, ignore_index=255),
+        "ohem": ohem_cross_entropy(logits, labels, **mined),
+        "ohem_alignseg": ohem_cross_entropy_alignseg(logits, labels, **mined),
+        "balanced": class_balanced_cross_entropy(logits, labels),
+    }
+    for name, value in expected.items():
+        costs = Costs(LossRecipe(main=name, keep=0.5, threshold=0.01), 255)
+        torch.testing.assert_close(costs.main(logits, labels), value)
+    for name in ("cross_entropy", "ohem", "balanced"):
+        costs = Costs(LossRecipe(auxiliary=name, keep=0.5, threshold=0.01), 255)
+        torch.testing.assert_close(costs.auxiliary(logits, labels), expected[name])
+    assert len({round(value.item(), 5) for value in expected.values()}) == 4
+
+
+def test_regional_losses_are_added_to_the_main_one(answers: tuple[Tensor, Tensor]) -> None:
+    logits, labels = answers
+    costs = Costs(LossRecipe(main="cross_entropy", lovasz=0.8, dice=0.5), 255)
+    expected = F.cross_entropy(logits, labels, ignore_index=255)
+    expected = expected + 0.8 * lovasz_softmax(logits, labels) + 0.5 * dice_loss(logits, labels)
+    torch.testing.assert_close(costs.main(logits, labels), expected)
+    torch.testing.assert_close(costs.auxiliary(logits, labels), F.cross_entropy(logits, labels, ignore_index=255))
+
+
+@pytest.mark.parametrize("main", ["cross_entropy", "ohem", "ohem_alignseg"])
+def test_class_weights_weigh(answers: tuple[Tensor, Tensor], main: str) -> None:
+    """A class of weight 0 has no gradient; the weights of the others are those of torch's own loss."""
+    logits, labels = answers
+    logits.requires_grad_()
+    weights = torch.tensor([1.0, 2.0, 0.0, 4.0])
+    total = Costs(LossRecipe(main=main, keep=1.0), 255, weights).main(logits, labels)
+    torch.testing.assert_close(total, F.cross_entropy(logits, labels, weights, ignore_index=255))
+    total.backward()
+    assert logits.grad.movedim(1, -1)[labels == 2].abs().max() == 0
+
+
+def test_class_weights_reach_main_and_auxiliary() -> None:
+    masks = torch.randint(0, 3, (2, 64, 64))
+    plain = loss_of(small_model(), masks)
+    weighted = loss_of(small_model(), masks, weights=torch.tensor([1.0, 0.0, 0.0]))
+    assert weighted.main != plain.main
+    assert weighted.auxiliary != plain.auxiliary

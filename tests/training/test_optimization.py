@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
+from torch.optim import SGD, AdamW
 
-from featalign.training.optimization import build_optimizer, parameter_groups, poly_factor, schedule
+from featalign.models import create_model
+from featalign.training.optimization import build_optimizer, parameter_groups
 from featalign.training.recipe import TrainingRecipe
 
 
@@ -19,47 +19,11 @@ class Tiny(nn.Module):
         self.head = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
 
 
-def rates(recipe: TrainingRecipe, steps: int) -> torch.Tensor:
-    """The learning rates in force during each step of a loop that steps the schedule after the optimizer."""
-    optimizer, scheduler = build_optimizer(Tiny(), recipe)
-    rows = []
-    for _ in range(steps):
-        rows.append([group["lr"] for group in optimizer.param_groups])
-        optimizer.step()
-        scheduler.step()
-    return torch.tensor(rows, dtype=torch.float64)
+def by_name(groups: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {group["name"]: group for group in groups}
 
 
-@pytest.mark.golden
-def test_poly_equals_the_published_schedule(golden_dir: Path) -> None:
-    fixtures = sorted(golden_dir.glob("lr_ifa_poly*"))
-    assert fixtures
-    for fixture in fixtures:
-        meta = json.loads((fixture / "meta.json").read_text())
-        expected = load_file(fixture / "io.safetensors")["lr"]
-        ctor, (backbone, head) = meta["ctor"], meta["ctor"]["base_lrs"]
-        recipe = TrainingRecipe(
-            iterations=ctor["epochs"] * ctor["data_size"],
-            lr=backbone,
-            head_lr_multiplier=head / backbone,
-            power=ctor["power"],
-        )
-        torch.testing.assert_close(rates(recipe, len(expected)), expected, **meta["tolerance"])
-
-
-def test_rate_past_the_end_is_zero() -> None:
-    assert rates(TrainingRecipe(iterations=4), 8)[4:].abs().max() == 0
-    assert isinstance(poly_factor(9, total=4), float)
-
-
-def test_warmup_rises_to_the_schedule_and_never_starts_at_zero() -> None:
-    plain, warm = (schedule(TrainingRecipe(iterations=100, warmup=warmup)) for warmup in (0, 10))
-    ratios = [warm(step) / plain(step) for step in range(20)]
-    assert ratios[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
-    assert ratios[10:] == [1.0] * 10
-
-
-def test_optimizer_has_every_trainable_parameter_once() -> None:
+def test_optimizer_has_every_trainable_parameter_once():
     model = Tiny()
     model.head[0].bias.requires_grad_(False)
     backbone, head = parameter_groups(model, lr=0.1, head_lr_multiplier=10)
@@ -69,8 +33,56 @@ def test_optimizer_has_every_trainable_parameter_once() -> None:
     assert sorted(held) == sorted(id(p) for p in model.parameters() if p.requires_grad)
 
 
-def test_frozen_backbone_leaves_one_group() -> None:
+def test_frozen_backbone_leaves_one_group():
     model = Tiny()
     model.backbone.requires_grad_(False)
     optimizer, _ = build_optimizer(model, TrainingRecipe())
     assert [group["name"] for group in optimizer.param_groups] == ["head"]
+
+
+@pytest.mark.parametrize("backbone", ["resnet10t", "convnext_atto"])
+def test_what_does_not_decay(backbone):
+    """Norms, biases, layer scales and frequencies; every product's weights do."""
+    model = create_model("fpn", backbone=backbone, width=16, classes=3)
+    groups = by_name(parameter_groups(model, lr=0.1, weight_decay=0.3, decay_norms=False))
+    assert set(groups) == {"backbone", "backbone_undecayed", "head", "head_undecayed"}
+    assert [groups[name]["weight_decay"] for name in sorted(groups)] == [0.3, 0.0, 0.3, 0.0]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed = {names[id(p)] for part in ("backbone", "head") for p in groups[part]["params"]}
+    spared = {names[id(p)] for part in ("backbone", "head") for p in groups[f"{part}_undecayed"]["params"]}
+    products = (nn.Conv2d, nn.Linear)
+    weights = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, products)}
+    assert decayed == weights
+    assert {name for name in spared if name.endswith("frequencies")}
+    assert decayed | spared == set(names.values())
+    assert not decayed & spared
+
+
+def test_decay_is_on_everything_as_published():
+    groups = parameter_groups(Tiny(), lr=0.1, weight_decay=0.3)
+    assert [(group["name"], group["weight_decay"]) for group in groups] == [("backbone", 0.3), ("head", 0.3)]
+
+
+def test_undecayed_parameters_stay_without_a_gradient():
+    """The same step with and without: only what is spared differs."""
+    moved = {}
+    for decay_norms in (False, True):
+        torch.manual_seed(0)
+        model = Tiny()
+        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        recipe = TrainingRecipe(lr=0.1, weight_decay=0.5, decay_norms=decay_norms)
+        optimizer, _ = build_optimizer(model, recipe)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        moved[decay_norms] = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved[False] == {"backbone.weight", "head.0.weight"}
+    assert moved[True] - moved[False] == {"backbone.bias", "head.0.bias", "head.1.weight"}
+
+
+def test_kinds_of_optimizers():
+    sgd, _ = build_optimizer(Tiny(), TrainingRecipe(momentum=0.8))
+    adamw, _ = build_optimizer(Tiny(), TrainingRecipe(optimizer="adamw", lr=1e-3, weight_decay=0.05))
+    assert isinstance(sgd, SGD) and sgd.param_groups[0]["momentum"] == 0.8
+    assert isinstance(adamw, AdamW)
+    assert [(g["lr"], g["weight_decay"]) for g in adamw.param_groups] == [(1e-3, 0.05)] * 2

@@ -7,7 +7,7 @@ from pathlib import Path
 from featalign.cli.console import out
 from featalign.inference import Predictor
 from featalign.inference.explanation import explain, write_explanation
-from featalign.inference.predictor import Size
+from featalign.inference.network import Size
 
 
 def explain_image(predictor: Predictor, image: Path, folder: Path, *, input_size: Size | None) -> None:

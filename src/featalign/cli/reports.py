@@ -70,7 +70,7 @@ def show_description(description: dict[str, Any]) -> None:
 def _network(model: str, options: dict[str, Any], classes: int) -> Segmentor:
     if model in list_models():
         return create_model(model, classes=classes, **options)
-    if not Path(model).exists():
+    if not (Path(model).exists() or model.startswith("hub:")):
         raise ConfigError(f'"{model}" is neither a network ({", ".join(list_models())}) nor a folder')
     if options:
         raise ConfigError(f"{model} is a stored model: its options ({', '.join(options)}) cannot be changed")

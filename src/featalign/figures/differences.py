@@ -65,17 +65,21 @@ class Differences:
         right and wrong, errors count. None if nothing is wrong.
         """
         telling = self.wrong.any(0) & ~self.wrong.all(0)
-        interest = telling if telling.any() else self.wrong.any(0)
+        interest = np.asarray(telling if telling.any() else self.wrong.any(0))
         if not interest.any():
             return None
         height, width = interest.shape
-        rows, columns = max(1, height // 4), max(1, width // 4)
-        sums = np.pad(interest.cumsum(0, dtype=np.int64).cumsum(1), ((1, 0), (1, 0)))
-        counts = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns]
-        top, left = (int(i) for i in np.unravel_index(counts.argmax(), counts.shape))
-        return left, top, left + columns, top + rows
+        return busiest_window(interest, max(1, height // 4), max(1, width // 4))
 
     def _kind(self) -> NDArray[np.int64]:
         """Position in the key, from 1, of each wrong pixel; 0 elsewhere."""
         weights = np.array([1, 2]) if len(self.names) == 2 else np.ones(len(self.names), dtype=np.int64)
         return np.tensordot(weights, self.wrong.astype(np.int64), axes=1)
+
+
+def busiest_window(marked: NDArray[np.bool_], rows: int, columns: int) -> Box:
+    """(left, top, right, bottom) of the window of this size that holds most marked pixels of (H, W)."""
+    sums = np.pad(marked.cumsum(0, dtype=np.int64).cumsum(1), ((1, 0), (1, 0)))
+    counts = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns]
+    top, left = (int(i) for i in np.unravel_index(counts.argmax(), counts.shape))
+    return left, top, left + columns, top + rows

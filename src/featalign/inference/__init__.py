@@ -1,8 +1,24 @@
 """Image in, answer out: prediction, files, and scores over a split."""
 
-from featalign.inference.evaluation import Evaluation, evaluate
+from featalign.inference.evaluation import evaluate, gathered
 from featalign.inference.explanation import explain
-from featalign.inference.files import collect_images, predict_files
+from featalign.inference.files import predict_files
+from featalign.inference.listing import collect_images
+from featalign.inference.network import Network
 from featalign.inference.predictor import Prediction, Predictor
+from featalign.inference.result import Evaluation, merged
+from featalign.inference.views import Views
 
-__all__ = ["Evaluation", "Prediction", "Predictor", "collect_images", "evaluate", "explain", "predict_files"]
+__all__ = [
+    "Evaluation",
+    "Network",
+    "Prediction",
+    "Predictor",
+    "Views",
+    "collect_images",
+    "evaluate",
+    "explain",
+    "gathered",
+    "merged",
+    "predict_files",
+]

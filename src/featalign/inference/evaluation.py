@@ -1,20 +1,25 @@
-"""Scores of a model over a whole split, at the masks' own resolution."""
+"""Scores of a model over a whole split, at the masks' own resolution: one pass, one image in memory at a time."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
-from featalign.data import Progress, Samples, silent
-from featalign.errors import DataError
-from featalign.inference.predictor import Predictor, Size
-from featalign.metrics import ConfusionMatrix, Scores, boundary_target, scores
+from featalign.data import Batch, Progress, Samples, in_order, load_batches, silent
+from featalign.errors import ConfigError, DataError, did_you_mean
+from featalign.inference.measuring import Meter
+from featalign.inference.network import Size
+from featalign.inference.packing import METRICS, Counts
+from featalign.inference.predictor import Predictor
+from featalign.inference.result import Evaluation, merged
+from featalign.metrics import BAND_WIDTHS, boundary_targets, confusion_matrix
+from featalign.metrics.counts import class_counts
 from featalign.spec import Classes
 
 
@@ -25,95 +30,112 @@ class LabelledSamples(Samples, Protocol):
     def classes(self) -> Classes: ...
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What a split says of a model.
-
-    ``scores``: over all labelled pixels. ``boundary``: the same per band width, over the pixels at most that far from
-        another class. ``matrix``: int64 (K, K), rows = truth. ``seconds_per_image``: median, network alone.
-    """
-
-    classes: Classes
-    scores: Scores
-    boundary: dict[int, Scores]
-    matrix: Tensor
-    images: int
-    seconds_per_image: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; absent classes have no IoU and are named."""
-        return {
-            "images": self.images,
-            **_named(self.scores, self.classes),
-            "boundary": {f"{width}px": _named(found, self.classes) for width, found in self.boundary.items()},
-            "confusion": self.matrix.tolist(),
-            "seconds_per_image": round(self.seconds_per_image, 4),
-        }
-
-
 def evaluate(
     predictor: Predictor,
     samples: LabelledSamples,
     *,
-    boundary_widths: Sequence[int] = (3,),
+    boundary_widths: Sequence[int] = BAND_WIDTHS,
+    metrics: Collection[str] = (),
     input_size: Size | None = None,
+    rank: int = 0,
+    ranks: int = 1,
+    workers: int = 0,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Compare a model with every labelled pixel of a split: one exact integer matrix, one image in memory at a time.
+    """Compare a model with every labelled pixel of a split: exact integers, one image in memory at a time.
 
     Args:
         predictor: model and how it is run.
-        samples: images and masks; the answer is asked at each mask's size.
+        samples: images and masks; the answer is asked at each mask's size. Those it leaves out as unreadable
+            (``on_error="skip"``) are in the result, with the reason.
         boundary_widths: in pixels of the mask.
+        metrics: ``boundary_iou``, ``boundary_f`` to count these too.
         input_size: resize the images, not the masks, to this before the network sees them: with a smaller one, detail
             must come from the model rather than from the input.
+        rank, ranks: score images ``rank``, ``rank + ranks``, … only; :func:`gathered` or :func:`merged` joins parts.
+        workers: processes that read ahead; 0 reads here.
         progress: shows how far the loop is.
 
     Raises:
         DataError: if the classes of model and data differ in number, or no pixel is labelled.
+        ConfigError: for an unknown metric or a shard that does not exist.
     """
-    classes = predictor.model.classes
-    if len(samples.classes) != len(classes):
-        raise DataError(f"the model tells {len(classes)} classes apart, the data has {len(samples.classes)}")
-    ignore = samples.classes.ignore_index
-    whole = ConfusionMatrix(len(classes), ignore)
-    bands = {width: ConfusionMatrix(len(classes), ignore) for width in boundary_widths}
-    seconds = []
-    for index in progress(range(len(samples)), total=len(samples), description="evaluating"):
-        sample = samples[index]
-        target = torch.as_tensor(sample["mask"])
-        start = time.perf_counter()
+    _check(predictor, samples, metrics, rank, ranks)
+    tally = _Tally(samples.classes, boundary_widths, metrics)
+    meter = Meter(predictor.device)
+    order = in_order(len(samples), rank=rank, ranks=ranks)
+    loaded: Iterator[Batch] = load_batches(samples, order, workers=workers)
+    for batch in progress(loaded, total=len(order), description="evaluating"):
+        target = batch["mask"][0].to(predictor.device)
         size = (target.shape[-2], target.shape[-1])
-        labels = (
-            predictor.logits(torch.as_tensor(sample["image"])[None], size=size, input_size=input_size)[0]
-            .argmax(0)
-            .cpu()
+        labels = meter(partial(predictor.labels, batch["image"], size=size, input_size=input_size))[0]
+        tally.add(batch["name"][0], labels, target)
+    skipped = getattr(samples, "skipped", {})
+    found = tally.evaluation(predictor.model.classes, skipped=skipped, meter=meter)
+    return found.labelled() if ranks == 1 else found
+
+
+def gathered(part: Evaluation) -> Evaluation:
+    """The parts of all processes of ``torch.distributed`` as one, in each of them.
+
+    Raises:
+        DataError: if no pixel is labelled in any.
+    """
+    parts: list[Evaluation | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, part)
+    return merged(one for one in parts if one is not None)
+
+
+def _check(predictor: Predictor, samples: LabelledSamples, metrics: Collection[str], rank: int, ranks: int) -> None:
+    ours, theirs = len(predictor.model.classes), len(samples.classes)
+    if ours != theirs:
+        raise DataError(f"the model tells {ours} classes apart, the data has {theirs}")
+    if not 0 <= rank < ranks:
+        raise ConfigError(f"expected 0 <= rank < ranks, got rank {rank} of {ranks}")
+    for name in metrics:
+        if name not in METRICS:
+            raise ConfigError(f'unknown metric "{name}": {did_you_mean(name, METRICS)}')
+
+
+class _Tally:
+    """Counts of the images so far."""
+
+    def __init__(self, classes: Classes, widths: Sequence[int], metrics: Collection[str]) -> None:
+        self._classes, self._ignore = len(classes), classes.ignore_index
+        self._matrix = torch.zeros(self._classes, self._classes, dtype=torch.int64)
+        self._names: list[str] = []
+        self._whole: list[Tensor] = []
+        self._bands: dict[int, list[Tensor]] = {width: [] for width in widths}
+        self._metrics = {name: METRICS[name](self._classes, ignore_index=self._ignore) for name in metrics}
+
+    def add(self, name: str, labels: Tensor, target: Tensor) -> None:
+        """Labels and truth (H, W) of one image, on the same device."""
+        matrix = confusion_matrix(labels, target, self._classes, self._ignore)
+        self._matrix += matrix
+        self._names.append(name)
+        self._whole.append(class_counts(matrix))
+        for width, band in boundary_targets(target, list(self._bands), self._ignore).items():
+            self._bands[width].append(class_counts(confusion_matrix(labels, band, self._classes, self._ignore)))
+        for metric in self._metrics.values():
+            metric.update(labels, target)
+
+    def evaluation(self, classes: Classes, *, skipped: dict[str, str], meter: Meter) -> Evaluation:
+        """By name, whatever the order of the images was."""
+        order = sorted(range(len(self._names)), key=self._names.__getitem__)
+        return Evaluation(
+            classes=classes,
+            names=tuple(self._names[i] for i in order),
+            per_image=self._stacked(self._whole, order),
+            per_image_bands={width: self._stacked(counts, order) for width, counts in self._bands.items()},
+            matrix=self._matrix,
+            metrics=self._metrics,
+            skipped=dict(skipped),
+            seconds=tuple(meter.seconds[i] for i in order),
+            peak_memory=meter.peak_memory,
         )
-        seconds.append(time.perf_counter() - start)
-        whole.update(labels, target)
-        for width, band in bands.items():
-            band.update(labels, boundary_target(target, width, ignore))
-    if not whole.matrix.any():
-        raise DataError("no pixel of this split has a label; there is nothing to score")
-    return Evaluation(
-        classes=classes,
-        scores=scores(whole.matrix),
-        boundary={width: scores(band.matrix) for width, band in bands.items()},
-        matrix=whole.matrix,
-        images=len(samples),
-        seconds_per_image=float(np.median(seconds)),
-    )
 
-
-def _named(found: Scores, classes: Classes) -> dict[str, Any]:
-    return {
-        "miou": found.miou,
-        "pixel_accuracy": found.pixel_accuracy,
-        "mean_accuracy": found.mean_accuracy,
-        "iou": {
-            name: iou
-            for i, (name, iou) in enumerate(zip(classes.names, found.iou, strict=True))
-            if i not in found.absent
-        },
-        "absent": [classes.names[i] for i in found.absent],
-    }
+    def _stacked(self, counts: list[Tensor], order: list[int]) -> Counts:
+        stacked: Counts = np.zeros((len(counts), 3, self._classes), dtype=np.int64)
+        for place, i in enumerate(order):
+            stacked[place] = counts[i].numpy()
+        return stacked

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featalign.data import normalize
+from featalign.errors import ConfigError
 from featalign.figures import overlay
 from featalign.figures.alignment import TEXT, Cell, Gallery, alignment_figure, page
 from featalign.figures.fields import field_key, longest
@@ -20,8 +21,10 @@ from featalign.figures.palette import Labels, Pixels
 from featalign.files import atomic_path
 from featalign.inference.alignment import recording
 from featalign.inference.files import as_rgb
-from featalign.inference.predictor import Predictor, Size
+from featalign.inference.network import Size
+from featalign.inference.predictor import Predictor, as_images
 from featalign.inference.steps import Array, Recording, Step, channel_mean
+from featalign.models import Segmentor
 from featalign.spec import Classes
 
 
@@ -69,11 +72,14 @@ def explain(
 
     Raises:
         DataError: if the file cannot be used.
+        ConfigError: for a network that was exported.
     """
+    model = predictor.model
+    if not isinstance(model, Segmentor):
+        raise ConfigError("an exported network does not show how it aligns; explain the run that it was made from")
     pixels = image if isinstance(image, np.ndarray) else predictor.read(Path(image))
     labels = predictor(pixels, input_size=input_size).labels
-    model = predictor.model
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].to(predictor.device)
+    tensor = as_images(pixels).to(predictor.device)
     with torch.inference_mode(), recording(model) as recorded:
         seen = normalize(tensor, model.normalization)
         if input_size is not None:

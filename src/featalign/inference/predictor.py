@@ -1,26 +1,37 @@
-"""The one way from an image to its segmentation, shared by prediction and evaluation."""
+"""The one way from an image to its segmentation, shared by prediction, evaluation and the check of exported files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from featalign.align.budget import free_bytes
 from featalign.data import DEFAULT_MAX_PIXELS, normalize, read_image
+from featalign.data.images import Depth
 from featalign.errors import ConfigError
+from featalign.inference.averaging import Average
+from featalign.inference.budget import Budget, Needs
+from featalign.inference.devices import choose_device
+from featalign.inference.live_memory import EncoderMemory
+from featalign.inference.network import Box, Network, Size
+from featalign.inference.picture import Picture
+from featalign.inference.regions import region_of
+from featalign.inference.views import Published, View, Views
 from featalign.models import Segmentor
 from featalign.models.segmentor import Mode
 from featalign.spec import Classes
 
-Precision = Literal["fp32", "bf16"]
-Size = tuple[int, int]
+Precision = Literal["fp32", "bf16", "fp16"]
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -34,84 +45,151 @@ class Prediction:
 
 
 class Predictor:
-    """Segments images with a model: ``Predictor(featalign.load("run"))("street.jpg").labels``.
+    """Segments images with a network: ``Predictor(featalign.load("run"))("street.jpg").labels``.
 
     Args:
-        model: any network of this library; put into evaluation mode and moved to the device.
+        model: any network of this library, put into evaluation mode and moved to the device; or an exported one.
         device: ``auto`` takes a GPU if there is one.
-        precision: ``bf16`` runs under autocast.
+        precision: ``bf16`` and ``fp16`` run the network under autocast; averages are always float32.
         mode: how the answer is brought to its size, see :meth:`featalign.models.Segmentor.decode`.
+        scales, flip, window, overlap, published: which views of an image are averaged and how, see
+            :class:`~featalign.inference.views.Views`; by default one, the whole image.
+        max_memory: bytes that one image may take besides itself, its answer and the network's weights. None: what is
+            free.
         max_pixels: larger image files are refused before they are decoded.
+
+    Raises:
+        ConfigError: for a device that is not there, or an option out of range.
     """
 
     def __init__(
         self,
-        model: Segmentor,
+        model: Network,
         *,
         device: str = "auto",
         precision: Precision = "fp32",
         mode: Mode = "auto",
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        window: Size | None = None,
+        overlap: float = 1 / 3,
+        published: Published | None = None,
+        max_memory: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> None:
         self.device = choose_device(device)
-        self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
+        self.model: Network = model
+        if isinstance(model, nn.Module):
+            self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.precision = precision
         self.mode = mode
+        self.views = Views(scales=tuple(scales), flip=flip, window=window, overlap=overlap, published=published)
+        self.max_memory = max_memory
         self.max_pixels = max_pixels
 
     def __call__(
         self,
-        image: Path | str | NDArray[np.uint8],
+        image: Path | str | NDArray[np.integer],
         *,
         size: Size | None = None,
         input_size: Size | None = None,
+        box: Box | None = None,
         probabilities: bool = False,
     ) -> Prediction:
         """Segment one image.
 
         Args:
             image: a file, or uint8 (H, W, channels).
-            size: (height, width) of the answer, any; default the image's own.
-            input_size: resize the image to this before the network sees it.
-            probabilities: also return the softmax.
+            size: (height, width) of the answer, any; default the image's own, or that of the box in it.
+            input_size: resize the image to this before the network sees it; scales are relative to it.
+            box: (left, top, right, bottom) in [0, 1]: answer for this part only.
+            probabilities: also return the averaged softmax.
 
         Raises:
             DataError: if the file cannot be used.
+            ConfigError: if the box is not inside the image, or the budget of memory is too small.
         """
         pixels = image if isinstance(image, np.ndarray) else self.read(Path(image))
-        tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
-        logits = self.logits(tensor, size=size or (pixels.shape[0], pixels.shape[1]), input_size=input_size)[0]
-        labels: NDArray[np.integer] = logits.argmax(0).cpu().numpy()
+        average = self._average(as_images(pixels), size=size, input_size=input_size, box=box)
+        softmax = average.probabilities()[0] if probabilities else None
+        ids = average.labels()[0] if softmax is None else softmax.argmax(0)
+        labels: NDArray[np.integer] = ids.cpu().numpy()
         labels = labels.astype(np.uint8 if len(self.model.classes) <= 256 else np.uint16)
-        softmax = logits.float().softmax(0).cpu().numpy() if probabilities else None
-        return Prediction(labels, self.model.classes, softmax)
+        return Prediction(labels, self.model.classes, None if softmax is None else softmax.cpu().numpy())
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """The image file as uint8 (H, W, channels). Raises DataError."""
-        return read_image(path, channels=self.model.in_channels, max_pixels=self.max_pixels)
+    def read(self, path: Path) -> NDArray[np.integer]:
+        """The image file as uint8 (H, W, channels), or uint16 where the model's normalization is of 16 bits. Raises
+        DataError."""
+        return read_image(path, channels=self.model.in_channels, depth=self.depth, max_pixels=self.max_pixels)
+
+    @property
+    def depth(self) -> Depth:
+        """Bits per channel of the images that the network reads."""
+        return 16 if self.model.normalization.scale > 255 else 8
+
+    def labels(
+        self, images: Tensor, *, size: Size | None = None, input_size: Size | None = None, box: Box | None = None
+    ) -> Tensor:
+        """uint8 images (B, C, H, W) to class ids ``(B, *size)`` on the device, of the smallest type that holds them.
+
+        Probabilities of all classes are never held for the whole answer, but for bands of it that fit the budget.
+        """
+        return self._average(images, size=size, input_size=input_size, box=box).labels()
 
     def logits(self, images: Tensor, *, size: Size, input_size: Size | None = None) -> Tensor:
-        """uint8 images (B, C, H, W) to logits ``(B, K, *size)`` on the device."""
-        with torch.inference_mode(), self._autocast():
-            normalized = normalize(images.to(self.device), self.model.normalization)
-            if input_size is not None:
-                normalized = F.interpolate(normalized, size=input_size, mode="bilinear", antialias=True)
-            return self.model(normalized.contiguous(memory_format=torch.channels_last), size=size, mode=self.mode)
+        """uint8 images (B, C, H, W), seen once and whole whatever the views, to logits ``(B, K, *size)``."""
+        view = Views().of(input_size or (images.shape[-2], images.shape[-1]), size)[0]
+        part = self._picture(images).part(view.size, view.rows[0], view.columns[0])
+        with torch.inference_mode(), self._context():
+            return self.model(part.contiguous(memory_format=torch.channels_last), size=size, mode=self.mode)
 
-    def _autocast(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+    def _average(self, images: Tensor, *, size: Size | None, input_size: Size | None, box: Box | None) -> Average:
+        picture = self._picture(images)
+        region, natural = region_of(box, picture.size)
+        output = size or natural
+        if min(output) < 1:
+            raise ConfigError(f"the answer must have at least one pixel, got {output}")
+        views = self.views.of(input_size or picture.size, output, region)
+        return Average(
+            network=self.model,
+            picture=picture,
+            views=self.views,
+            seen=views,
+            output=output,
+            budget=Budget(self._needs(picture, output, views), self.max_memory, partial(free_bytes, self.device)),
+            mode=self.mode,
+            context=self._context,
+            device=self.device,
+        )
+
+    def _picture(self, images: Tensor) -> Picture:
+        return Picture(images, self._prepare, aligned=self.views.published is not None)
+
+    def _prepare(self, part: Tensor) -> Tensor:
+        return normalize(part.to(self.device), self.model.normalization)
+
+    def _needs(self, picture: Picture, output: Size, views: Sequence[View]) -> Needs:
+        return Needs(
+            batch=picture.images.shape[0],
+            channels=self.model.in_channels,
+            classes=len(self.model.classes),
+            image=picture.size,
+            output=output,
+            views=views,
+            flips=len(self.views.flips),
+            encoder=self._encoder,
+        )
+
+    @cached_property
+    def _encoder(self) -> EncoderMemory | None:
+        return EncoderMemory(self.model) if isinstance(self.model, Segmentor) else None
+
+    def _context(self) -> AbstractContextManager[None]:
+        half = _HALF.get(self.precision)
+        return nullcontext() if half is None else torch.autocast(self.device.type, half)
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """``auto``, or any device name of torch. Raises ConfigError for one that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f'device "{name}" cannot be used ({reason}); `featalign doctor` lists those that can'
-        ) from error
-    return device
+def as_images(pixels: NDArray[np.integer]) -> Tensor:
+    """(H, W, C) to (1, C, H, W): uint8, or float32 for the deeper ones that torch hardly calculates with."""
+    array = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]

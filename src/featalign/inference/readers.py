@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,10 +55,8 @@ def _read_map(name: str, found: Recording, module: nn.Module, inputs: tuple[Any,
 
 
 def _read_hidden(found: Recording, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-    """What enters the MLP: the levels, aligned. A large grid is answered in bands of rows, one after the other."""
-    maps, band = found.steps[-1].maps, channel_mean(inputs[0])
-    name = "aligned: hidden features before the MLP"
-    maps[name] = np.concatenate((maps[name], band)) if name in maps else band
+    """What enters the MLP: the levels, aligned."""
+    found.steps[-1].maps["aligned: hidden features before the MLP"] = channel_mean(inputs[0])
 
 
 def _read_align_fa(found: Recording, module: AlignFA, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

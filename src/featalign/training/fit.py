@@ -1,76 +1,128 @@
-"""Lightning's Trainer, set up to do the loop and nothing else."""
+"""The training loop: steps, validations and checkpoints in an order that a restart meets again exactly.
+
+After a step: a row of the log; a checkpoint if one is due; a validation if one is due, and a checkpoint again if it
+found a better model, before that is stored. A process that ends anywhere in this has changed nothing that the next one,
+from the last checkpoint, does not do again bit for bit.
+"""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.trainer.states import TrainerStatus
-
-from featalign.training.module import SegmentationModule
+from featalign.data import TrainingLoader
+from featalign.training.checkpoints import Checkpoint, write_checkpoint
+from featalign.training.interrupts import Interrupts
+from featalign.training.module import Trainee
 from featalign.training.recorder import Recorder
-from featalign.training.splits import Splits, ValidationLoader, training_loader
+from featalign.training.steps import Stepper
+from featalign.training.validation import Validation
+from featalign.training.world import World
 
-PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
-LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
+@dataclass(frozen=True)
+class Fit:
+    """The parts that a run goes through.
 
-def fit(module: SegmentationModule, splits: Splits, *, recorder: Recorder, device: str) -> int:
-    """Train as ``module.recipe`` says, validating every ``validate_every`` iterations and at the end.
-
-    Returns:
-        The iterations made: fewer than asked for after Ctrl-C.
+    Attributes:
+        trainee, stepper, loader, recorder: what a checkpoint holds the state of.
+        validation: None where there is nothing to validate on.
+        checkpoints: the folder that they go to.
+        save_best: stores the network as the best so far.
+        data: what identifies the samples, kept with every checkpoint.
     """
-    training = module.recipe.training
-    val = None if splits.val is None else ValidationLoader(splits.val, workers=module.recipe.data.workers)
-    with _quiet_lightning():
-        trainer = build_trainer(module, recorder=recorder, device=device, validates=val is not None)
-        train = training_loader(splits, module.recipe, pin_memory=trainer.strategy.root_device.type == "cuda")
-        try:
-            trainer.fit(module, train, val)
-            if val is not None and training.iterations % training.validate_every:
-                trainer.validate(module, val, verbose=False)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            if trainer.state.status != TrainerStatus.INTERRUPTED:
-                raise
-    return trainer.global_step
 
+    trainee: Trainee
+    stepper: Stepper
+    loader: TrainingLoader
+    validation: Validation | None
+    recorder: Recorder
+    checkpoints: Path
+    save_best: Callable[[], None]
+    world: World
+    data: dict[str, object]
 
-def build_trainer(module: SegmentationModule, *, recorder: Recorder, device: str, validates: bool) -> Trainer:
-    """One device, no files, no bars, no sanity steps of Lightning's own."""
-    training = module.recipe.training
-    return Trainer(
-        accelerator=device,
-        devices=1,
-        precision=PRECISIONS[training.precision],
-        max_steps=training.iterations,
-        val_check_interval=training.validate_every if validates else None,
-        check_val_every_n_epoch=None,
-        gradient_clip_val=training.gradient_clip,
-        callbacks=[recorder],
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    def run(self, start: Checkpoint | None, interrupts: Interrupts) -> tuple[int, bool]:
+        """Train from ``start`` (None: from the beginning) until done, stopped early, or asked to end.
 
+        Returns:
+            The steps made, and whether nothing is left to do.
+        """
+        done, validated = (0, True) if start is None else self._go_on(start)
+        iterations, batches = self.trainee.recipe.training.iterations, iter(self.loader)
+        self.trainee.model.train()
+        self.recorder.start(done)
+        if not validated and not self._validate_if_due(done, interrupts):
+            return done, False
+        while done < iterations and not self._stops_early():
+            step = self.stepper.take(done, batches, stop=lambda: interrupts.asked)
+            done += 1
+            self.recorder.step(done, step)
+            if step.stop or self._checkpoint_due(done):
+                self._save(done, validated=False)
+            if step.stop or not self._validate_if_due(done, interrupts):
+                return done, False
+        return done, True
 
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """No device lists, tips and hints about workers: what a user needs to know, this package says itself."""
-    levels = {name: logging.getLogger(name).level for name in LOGGERS}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        try:
-            for name in LOGGERS:
-                logging.getLogger(name).setLevel(logging.ERROR)
-            yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
+    def _go_on(self, start: Checkpoint) -> tuple[int, bool]:
+        self.trainee.restore(start.model, start.average, start.trainer)
+        self.stepper.restore_scaler(start.trainer["scaler"])
+        self.stepper.guard.restore(start.record["guard"])
+        self.recorder.restore(start.record["recorder"])
+        self.loader.load_state_dict(start.record["loader"])
+        best = self.recorder.best
+        if start.validated and best is not None and best["step"] == start.step:
+            self.save_best()  # the end may have come between this checkpoint and the storing
+        return start.step, start.validated
+
+    def _validate_if_due(self, done: int, interrupts: Interrupts) -> bool:
+        """Validate if it is time; False if asked to end meanwhile, with the validation left to do."""
+        if self.validation is None or not self._validation_due(done):
+            return True
+        self.recorder.validation_starts(len(self.validation.samples) // self.world.size)
+        found = self.validation(self.trainee.kept, seen=lambda: self._image_seen(interrupts))
+        if found is None:
+            self._save(done, validated=False)
+            return False
+        if self.recorder.validated(done, found):
+            self._save(done, validated=True)
+            self.save_best()
+        return True
+
+    def _image_seen(self, interrupts: Interrupts) -> bool:
+        """Whether to give the validation up: alone, at once; several processes can only agree between steps."""
+        self.recorder.progress.validated_image()
+        return interrupts.asked and self.world.size == 1
+
+    def _validation_due(self, done: int) -> bool:
+        training = self.trainee.recipe.training
+        return done > 0 and (done % training.validate_every == 0 or done == training.iterations)
+
+    def _checkpoint_due(self, done: int) -> bool:
+        training = self.trainee.recipe.training
+        every = training.checkpoint_every
+        return done == training.iterations or (every is not None and done % every == 0)
+
+    def _stops_early(self) -> bool:
+        patience = self.trainee.recipe.training.early_stop
+        return patience is not None and self.recorder.without_better >= patience
+
+    def _save(self, done: int, *, validated: bool) -> None:
+        if not self.world.first:
+            return
+        average = self.trainee.average
+        checkpoint = Checkpoint(
+            step=done,
+            validated=validated,
+            model=self.trainee.model.state_dict(),
+            average=None if average is None else average.state_dict(),
+            trainer=self.stepper.trainer_state(),
+            record={
+                "recorder": self.recorder.state(),
+                "guard": self.stepper.guard.state(),
+                "loader": self.loader.state_dict(),
+                "data": self.data,
+            },
+        )
+        write_checkpoint(checkpoint, self.checkpoints)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
-from featalign.errors import FeatalignError
+from featalign.errors import ConfigError, FeatalignError
 
 
 class RunLog:
     """Appends rows to ``log.jsonl``; every row is on its way to disk before the next step begins.
 
-    Rows of kind "train" hold step, loss, main_loss, auxiliary_loss, lr, images_per_second, seconds_left and
-    peak_memory_mb; rows of kind "validation" hold step, the scores, per-class IoU by name and whether they are the
-    best so far.
+    Rows of kind "train" hold step, loss, main_loss, auxiliary_loss, gradient_norm, lr, images_per_second,
+    seconds_left and the peaks of memory; rows of kind "validation" hold step, the scores, per-class IoU by name and
+    whether they are the best so far; rows of kind "skipped" hold a step that was left out, its losses and files.
+
+    While it is open, no other process can open it: one run per folder. Killing the process frees it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,6 +28,7 @@ class RunLog:
             self._file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise FeatalignError(f"{path}: cannot be written ({error.strerror})") from error
+        _lock(self._file, path)
 
     def write(self, kind: str, **values: object) -> None:
         """Append one row. Raises FeatalignError when the disk is full."""
@@ -34,6 +39,18 @@ class RunLog:
         except OSError as error:
             raise FeatalignError(f"{self.path}: cannot be written ({error.strerror})") from error
 
+    def secure(self) -> int:
+        """Flush to disk; the length in bytes, for :meth:`cut`."""
+        self._file.flush()
+        if self.path != Path(os.devnull):
+            os.fsync(self._file.fileno())
+        return self.path.stat().st_size
+
+    def cut(self, length: int) -> None:
+        """Remove what was written after the log was ``length`` bytes long."""
+        if self.path.stat().st_size > length:
+            self._file.truncate(length)
+
     def __enter__(self) -> RunLog:
         return self
 
@@ -41,6 +58,22 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def _lock(file: IO[str], path: Path) -> None:
+    """A lock that dies with the process and is not inherited by those that read images; none on Windows."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"{path.parent}: another process is training in this folder; wait for it, or end it"
+        ) from error
+    except OSError:  # a file system without locks
+        return
 
 
 def finite(value: object) -> object:

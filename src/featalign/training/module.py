@@ -1,96 +1,94 @@
-"""The LightningModule: a network, its objective and its validation scores. Thin on purpose."""
+"""What training changes: the network with its loss, its running average, its optimizer and schedule."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.optimizer import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from featalign.data import Sample, normalize
-from featalign.errors import FeatalignError
-from featalign.metrics import ConfusionMatrix, Scores, scores
+from featalign.data import normalize
 from featalign.models import Segmentor
-from featalign.training.objective import Objective, asks_at_points, objective
+from featalign.training.objective import objective
 from featalign.training.optimization import build_optimizer
 from featalign.training.recipe import Recipe
 
 
-class SegmentationModule(LightningModule):
-    """Trains ``model`` by ``recipe``; ``kept`` is the network to validate and to save, ``scores`` its latest result."""
+class Learner(nn.Module):
+    """From a batch to its losses in one pass: what Lightning wraps for several processes and half precision."""
 
-    def __init__(self, model: Segmentor, recipe: Recipe) -> None:
+    def __init__(self, model: Segmentor, recipe: Recipe, *, class_weights: Tensor | None = None) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
-        self.scores: Scores | None = None
-        self._confusion = self._empty_confusion()
-        self._average: AveragedModel | None = None
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(self, images: Tensor, masks: Tensor, step: int) -> dict[str, Tensor]:
+        """Images as they were read and masks, (B, C, H, W) and (B, H, W), to the losses of step ``step`` by name."""
+        found = objective(
+            self.model,
+            normalize(images, self.model.normalization),
+            masks,
+            step=step,
+            training=self.recipe.training,
+            loss=self.recipe.loss,
+            class_weights=self.class_weights,
+        )
+        losses = {"loss": found.total, "main_loss": found.main}
+        return losses if found.auxiliary is None else {**losses, "auxiliary_loss": found.auxiliary}
+
+
+class Trainee:
+    """All that a step changes; ``kept`` is the network to validate and to store."""
+
+    def __init__(self, model: Segmentor, recipe: Recipe) -> None:
+        self.model = model
+        self.recipe = recipe
+        self.optimizer: Optimizer
+        self.scheduler: LambdaLR
+        self.optimizer, self.scheduler = build_optimizer(model, recipe.training)
+        self.average: AveragedModel | None = None
         if recipe.training.ema is not None:
-            self._average = AveragedModel(
+            self.average = AveragedModel(
                 model, multi_avg_fn=get_ema_multi_avg_fn(recipe.training.ema), use_buffers=True
             )
 
     @property
     def kept(self) -> Segmentor:
         """The running average of the weights if the recipe asks for one, else the network itself."""
-        return self.model if self._average is None else cast(Segmentor, self._average.module)
+        return self.model if self.average is None else cast(Segmentor, self.average.module)
 
-    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, Any]:
-        """The loss of batch ``global_step``; everything random in it follows from (seed, step) alone."""
-        training = self.recipe.training
-        torch.manual_seed(step_seed(training.seed, self.global_step))
-        found = objective(
-            self.model,
-            normalize(batch["image"], self.model.normalization),
-            batch["mask"],
-            at_points=asks_at_points(training.query, self.global_step),
-            loss=self.recipe.loss,
-            ignore_index=self.model.classes.ignore_index,
-        )
-        return {"loss": found.total, "values": self._checked(found, batch["name"])}
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step, of the backbone where it is trained."""
+        return float(self.optimizer.param_groups[0]["lr"])
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        if self._average is not None:
-            self._average.update_parameters(self.model)
+    def trainer_state(self) -> dict[str, Any]:
+        """Tensors and plain values for :meth:`restore`."""
+        return {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
 
-    def on_validation_epoch_start(self) -> None:
-        self._confusion = self._empty_confusion()
-
-    def validation_step(self, batch: Sample, batch_index: int) -> None:
-        """One image of any size, judged at its mask's own resolution."""
-        images = normalize(batch["image"], self.kept.normalization)
-        logits = self.kept(images, size=batch["mask"].shape[-2:])
-        self._confusion.update(logits.argmax(dim=1), batch["mask"])
-
-    def on_validation_epoch_end(self) -> None:
-        self.scores = scores(self._confusion.matrix)
-
-    def configure_optimizers(self) -> Any:
-        optimizer, scheduler = build_optimizer(self.model, self.recipe.training)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _empty_confusion(self) -> ConfusionMatrix:
-        return ConfusionMatrix(len(self.model.classes), ignore_index=self.model.classes.ignore_index)
-
-    def _checked(self, found: Objective, names: list[str]) -> dict[str, float | None]:
-        """The losses as numbers. Looked at before the weights change, so that a bad batch cannot spoil them."""
-        values = {
-            "loss": found.total.item(),
-            "main_loss": found.main.item(),
-            "auxiliary_loss": None if found.auxiliary is None else found.auxiliary.item(),
-        }
-        if not math.isfinite(values["loss"] or 0.0):
-            raise FeatalignError(
-                f"the loss became {values['loss']} at step {self.global_step} on {', '.join(names)}; "
-                "lower training.lr, set training.gradient_clip, or look at these files"
-            )
-        return values
+    def restore(self, model: dict[str, Tensor], average: dict[str, Tensor] | None, trainer: dict[str, Any]) -> None:
+        """Take up the states of an earlier process."""
+        self.model.load_state_dict(model)
+        if self.average is not None and average is not None:
+            self.average.load_state_dict(average)
+        self.optimizer.load_state_dict(trainer["optimizer"])
+        self.scheduler.load_state_dict(trainer["scheduler"])
 
 
-def step_seed(seed: int, step: int) -> int:
-    """A seed for each step: neighbours are unrelated (torch's generators mix it), and a resumed run meets the same."""
-    return seed * 1_000_003 + step
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """A seed for each step and process: neighbours are unrelated (torch's generators mix it), a restart meets the same.
+
+    >>> step_seed(0, 5), step_seed(0, 5, rank=1) == step_seed(0, 5)
+    (5, False)
+    """
+    return (seed * 1_000_003 + step + rank * 2_654_435_761) % 2**32  # torch's CPU generator looks at 32 bits
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Everything random in a step, dropout and query points, follows from (seed, step, process) alone."""
+    torch.manual_seed(step_seed(seed, step, rank))

@@ -1,51 +1,63 @@
-"""The optimizer and its schedule: SGD, and 'poly' by iteration (IFA section 4.2)."""
+"""The optimizer of a recipe: which parameters learn at which rate, and which of them decay."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
-from torch.optim import SGD
+from torch.nn.modules.batchnorm import _NormBase
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from featalign.training.recipe import TrainingRecipe
+from featalign.training.schedules import schedule
+
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+_POSITIONS = ("frequencies", "pos_embed", "relative_position_bias_table")  # tables, but not weights of a product
 
 
-def poly_factor(step: int, *, total: int, power: float = 0.9) -> float:
-    """``(1 - step / total) ** power``: what the learning rate of step 0, 1, … is multiplied by; 0 from ``total`` on."""
-    return max(0.0, 1 - step / total) ** power
-
-
-def warmup_factor(step: int, *, steps: int) -> float:
-    """A line from near 0 to 1 over the first ``steps`` steps, then 1. No step has a learning rate of exactly 0."""
-    return min(1.0, (step + 1) / (steps + 1))
-
-
-def schedule(recipe: TrainingRecipe) -> Callable[[int], float]:
-    """Factor on every learning rate as a function of the step: the poly schedule under its warm-up."""
-    return lambda step: (
-        poly_factor(step, total=recipe.iterations, power=recipe.power) * warmup_factor(step, steps=recipe.warmup)
+def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> tuple[Optimizer, LambdaLR]:
+    """The optimizer over every trainable parameter, and the scheduler to step once per iteration."""
+    groups = parameter_groups(
+        model,
+        lr=recipe.lr,
+        head_lr_multiplier=recipe.head_lr_multiplier,
+        weight_decay=recipe.weight_decay,
+        decay_norms=recipe.decay_norms,
     )
+    optimizer: Optimizer = AdamW(groups) if recipe.optimizer == "adamw" else SGD(groups, momentum=recipe.momentum)
+    return optimizer, LambdaLR(optimizer, [schedule(recipe, lr=group["lr"]) for group in groups])
 
 
-def parameter_groups(model: nn.Module, *, lr: float, head_lr_multiplier: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, *, lr: float, head_lr_multiplier: float = 1.0, weight_decay: float = 0.0, decay_norms: bool = True
+) -> list[dict[str, Any]]:
     """The trainable parameters of ``model.backbone`` at ``lr`` and all others at ``lr * head_lr_multiplier``.
 
-    The paper gives one rate; its published code trains decoder and auxiliary head at ten times the backbone's.
+    The papers give one rate; IFA's published code trains decoder and auxiliary head at ten times the backbone's.
+    Without ``decay_norms``, norms, biases and position tables are groups of their own (``*_undecayed``) without decay.
+    Groups without parameters are left out.
     """
-    backbone = [p for p in model.get_submodule("backbone").parameters() if p.requires_grad]
-    inside = {id(p) for p in backbone}
-    head = [p for p in model.parameters() if p.requires_grad and id(p) not in inside]
+    backbone = {id(parameter) for parameter in model.get_submodule("backbone").parameters()}
+    spared = set() if decay_norms else {id(parameter) for parameter in undecayed(model)}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
-        {"name": "backbone", "params": backbone, "lr": lr},
-        {"name": "head", "params": head, "lr": lr * head_lr_multiplier},
+        {
+            "name": f"{part}{'_undecayed' if without else ''}",
+            "params": [p for p in trained if (id(p) in backbone) == inside and (id(p) in spared) == without],
+            "lr": lr if inside else lr * head_lr_multiplier,
+            "weight_decay": 0.0 if without else weight_decay,
+        }
+        for part, inside in (("backbone", True), ("head", False))
+        for without in (False, True)
     ]
     return [group for group in groups if group["params"]]
 
 
-def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> tuple[SGD, LambdaLR]:
-    """SGD over every trainable parameter, and the scheduler to step once per iteration."""
-    groups = parameter_groups(model, lr=recipe.lr, head_lr_multiplier=recipe.head_lr_multiplier)
-    optimizer = SGD(groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    return optimizer, LambdaLR(optimizer, schedule(recipe))
+def undecayed(model: nn.Module) -> Iterator[nn.Parameter]:
+    """What weight decay would only hold back: norms, biases and other vectors, frequencies and tables of positions."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim <= 1 or isinstance(module, _NORMS) or name in _POSITIONS:
+                yield parameter

@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from featalign.errors import ConfigError, did_you_mean
+from featalign.training.inheritance import inherited
 from featalign.training.recipe import Recipe
 from featalign.training.recipe_text import parse_yaml
 
@@ -23,17 +25,23 @@ def list_recipes() -> list[str]:
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """The packaged recipe of that name, or the YAML file at that path (which may leave fields to their defaults).
+    """The packaged recipe of that name, or the YAML file at that path.
+
+    What a file leaves out is that of the recipe it names as its ``base``, or the default.
 
     Raises:
         ConfigError: for an unknown name, an unreadable file, or faults in it (all of them, one line each).
     """
     name = str(name_or_path)
-    if name in list_recipes():
-        text = _root().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    else:
-        text = _read(Path(name_or_path))
-    return Recipe.from_content(parse_yaml(text, source=name), source=name)
+    content = inherited(_content(name), _content, source=name)
+    return Recipe.from_content(content, source=name)
+
+
+def _content(name: str) -> Any:
+    """What the file of the recipe of that name, or at that path, holds."""
+    packaged = name in list_recipes()
+    text = _root().joinpath(f"{name}.yaml").read_text(encoding="utf-8") if packaged else _read(Path(name))
+    return parse_yaml(text, source=name)
 
 
 def _root() -> Traversable:

@@ -1,95 +1,111 @@
-"""Watches a run: writes its log, shows its progress, keeps its best model."""
+"""Keeps the books of a run: its log, its progress line, its best validation and its clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-from lightning.pytorch import Callback, LightningModule, Trainer
 
 from featalign.metrics import Scores
 from featalign.spec import Classes
 from featalign.training.log import RunLog
-from featalign.training.module import SegmentationModule
 from featalign.training.progress import ProgressLine
+from featalign.training.recipe import TrainingRecipe
 from featalign.training.resources import peak_memory
+from featalign.training.steps import Step
+from featalign.training.tensorboard import TensorBoardLog
 from featalign.training.timing import Stopwatch
 
 
-class Recorder(Callback):
-    """``best`` is the log's row of the best validation so far, None before the first."""
+class Recorder:
+    """``best`` is the log's row of the best validation so far, None before the first.
+
+    ``without_better`` counts the validations since.
+    """
 
     def __init__(
         self,
-        module: SegmentationModule,
+        training: TrainingRecipe,
         *,
+        images_per_step: int,
+        classes: Classes,
         log: RunLog,
+        board: TensorBoardLog | None,
         progress: ProgressLine,
         stopwatch: Stopwatch,
-        save_best: Callable[[], None],
     ) -> None:
-        self._module = module
-        self._log = log
-        self._progress = progress
-        self._stopwatch = stopwatch
-        self._save_best = save_best
-        self._lr = 0.0
+        self._training = training
+        self._images = images_per_step
+        self._classes = classes
+        self._log, self._board, self.progress, self._stopwatch = log, board, progress, stopwatch
         self.best: dict[str, Any] | None = None
+        self.without_better = 0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    @property
+    def seconds_per_iteration(self) -> float:
+        return self._stopwatch.seconds_per_iteration
+
+    def start(self, step: int) -> None:
+        """Steps begin, after ``step`` of them."""
+        self.progress.step(step)
         self._stopwatch.start()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._lr = trainer.optimizers[0].param_groups[0]["lr"]  # afterwards it is the next step's
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def step(self, done: int, step: Step) -> None:
+        """Step number ``done``, counted from 1, was taken."""
         self._stopwatch.step()
-        step, training = trainer.global_step, self._module.recipe.training
-        self._progress.step(step)
-        if step % training.log_every == 0 or step in (1, training.iterations):
-            row = {
-                **outputs["values"],
-                "lr": self._lr,
-                "images_per_second": self._stopwatch.steps_per_second() * training.batch,
-                "seconds_left": self._stopwatch.seconds_left,
-                **peak_memory(),
-            }
-            self._log.write("train", step=step, **row)
-            self._progress.row(step, row)
+        self.progress.step(done)
+        if step.skipped:
+            row = {**step.losses, "gradient_norm": step.gradient_norm, "files": list(step.files)}
+            self._write("skipped", step=done, **row)
+            self.progress.say(f"step {done}  skipped: not finite on {', '.join(step.files)}")
+        elif done % self._training.log_every == 0 or done in (1, self._training.iterations):
+            row = {**step.losses, "gradient_norm": step.gradient_norm, "lr": step.lr, **self._pace()}
+            self._write("train", step=done, **row)
+            self.progress.row(done, row)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def validation_starts(self, images: int) -> None:
         self._stopwatch.start()
-        self._progress.start_validation(int(sum(trainer.num_val_batches)))
+        self.progress.start_validation(images)
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._progress.validated_image()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge the weights that were just validated; the best so far are saved at once."""
-        assert self._module.scores is not None
-        row = {"step": trainer.global_step, **scores_row(self._module.scores, self._module.model.classes)}
-        better = (
-            self.best is None or not row["miou"] <= self.best["miou"]
-        )  # nan, from a split of void, never stays best
+    def validated(self, done: int, found: Scores) -> bool:
+        """Write down a validation; whether it is the best so far. An equal one is not."""
+        row = {"step": done, **scores_row(found, self._classes)}
+        better = self.best is None or not row["miou"] <= self.best["miou"]  # nan, of a split of void, never stays best
+        self.without_better = 0 if better else self.without_better + 1
         if better:
             self.best = row
-            self._save_best()
-        self._log.write("validation", **row, best=better)
-        self._progress.end_validation(
-            f"step {row['step']}  validation mIoU {100 * row['miou']:.2f}  "
+        self._write("validation", **row, best=better)
+        self.progress.end_validation(
+            f"step {done}  validation mIoU {100 * row['miou']:.2f}  "
             f"pixel accuracy {100 * row['pixel_accuracy']:.2f}{'  (best so far)' if better else ''}"
         )
         self._stopwatch.validation()
+        return better
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for :meth:`restore`; the log is flushed to disk up to here."""
+        return {
+            "best": self.best,
+            "without_better": self.without_better,
+            "stopwatch": self._stopwatch.state(),
+            "log_bytes": self._log.secure(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken: rows that were logged later are cut off, and will be written again."""
+        self.best, self.without_better = state["best"], state["without_better"]
+        self._stopwatch.restore(state["stopwatch"])
+        self._log.cut(state["log_bytes"])
+
+    def _write(self, kind: str, *, step: int, **values: object) -> None:
+        self._log.write(kind, step=step, **values)
+        if self._board is not None:
+            self._board.write(kind, step=step, **values)
+
+    def _pace(self) -> dict[str, float]:
+        return {
+            "images_per_second": self._stopwatch.steps_per_second() * self._images,
+            "seconds_left": self._stopwatch.seconds_left,
+            **peak_memory(),
+        }
 
 
 def scores_row(scores: Scores, classes: Classes) -> dict[str, Any]:

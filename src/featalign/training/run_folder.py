@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from featalign.errors import ConfigError, FeatalignError
+from featalign.errors import FeatalignError
 from featalign.files import write_atomically
 from featalign.training.log import finite
 
@@ -29,6 +29,20 @@ class RunFolder:
         return self.root / "last"
 
     @property
+    def checkpoints(self) -> Path:
+        """What an unfinished run goes on from; removed when it is finished."""
+        return self.root / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def start_from(self) -> Path:
+        """What became of every tensor of the weights that the run began with."""
+        return self.root / "start_from.json"
+
+    @property
     def log(self) -> Path:
         return self.root / "log.jsonl"
 
@@ -45,19 +59,10 @@ class RunFolder:
         return self.root / "versions.json"
 
     def earlier(self) -> list[Path]:
-        """The parts that exist: what an earlier run wrote."""
-        parts = [self.model, self.last, self.log, self.metrics, self.recipe, self.versions]
+        """The parts that exist: what an earlier run wrote. The recipe is last, so that it goes last."""
+        parts = [self.model, self.last, self.checkpoints, self.tensorboard]
+        parts += [self.log, self.start_from, self.metrics, self.versions, self.recipe]
         return [part for part in parts if part.exists()]
-
-
-def check_free(folder: RunFolder) -> None:
-    """Raises ConfigError if a run is there already."""
-    earlier = folder.earlier()
-    if earlier:
-        raise ConfigError(
-            f"{folder.root}: already holds a run ({earlier[0].name}); choose another folder, "
-            "or replace it (--overwrite on the command line)"
-        )
 
 
 def prepare(folder: RunFolder) -> None:
@@ -72,6 +77,14 @@ def prepare(folder: RunFolder) -> None:
         folder.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FeatalignError(f"{folder.root}: cannot be used as a run folder ({error.strerror})") from error
+
+
+def remove_leftovers(folder: RunFolder) -> None:
+    """Remove single files that a killed process was writing."""
+    for where in (folder.root, folder.model, folder.last):
+        for path in where.glob(".*.tmp*"):
+            if path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict[str, object]) -> None:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from featalign.data import (
-    Batch,
     EndlessBatches,
-    FolderDataset,
     Sample,
     Samples,
+    SegmentationDataset,
     TrainingLoader,
-    in_order,
     list_splits,
-    load_batches,
+    open_dataset,
     require_trainable,
     train_transform,
 )
 from featalign.spec import Classes
+from featalign.training.oversampling import RareClassBatches
 from featalign.training.recipe import DataRecipe, Recipe
+from featalign.training.world import World
 
 T = TypeVar("T")
 
@@ -41,24 +42,26 @@ class Splits:
     classes: Classes
 
 
-class ValidationLoader:
-    """The images of a split one by one, each at its own size, as often as asked."""
+def training_loader(
+    splits: Splits, recipe: Recipe, *, counts: Tensor | None, world: World, pin_memory: bool = False
+) -> TrainingLoader:
+    """This process's share of the batches of the whole run, ``accumulate`` of them for each step.
 
-    def __init__(self, dataset: Samples, *, workers: int) -> None:
-        self.dataset = dataset
-        self.workers = workers
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return load_batches(self.dataset, in_order(len(self.dataset)), workers=self.workers)
-
-
-def training_loader(splits: Splits, recipe: Recipe, *, pin_memory: bool = False) -> TrainingLoader:
-    """The batches of the whole run: batch k depends on (seed, k) alone, not on the number of workers."""
+    What batch k holds over all processes depends on (seed, k) alone, not on the number of processes or workers.
+    ``counts``: pixels of each class in each image, for ``data.oversample``.
+    """
     training = recipe.training
-    batches = EndlessBatches(len(splits.train), batch=training.batch, seed=training.seed, stop=training.iterations)
+    options: dict[str, int] = {
+        "batch": world.share(training.batch),
+        "seed": training.seed,
+        "stop": training.iterations * training.accumulate,
+        "rank": world.rank,
+        "ranks": world.size,
+    }
+    batches = EndlessBatches(len(splits.train), **options)
+    if recipe.data.oversample:
+        assert counts is not None
+        batches = RareClassBatches(counts, share=recipe.data.oversample, **options)
     return TrainingLoader(splits.train, batches, workers=recipe.data.workers, pin_memory=pin_memory)
 
 
@@ -68,12 +71,27 @@ def open_splits(root: Path, recipe: DataRecipe) -> Splits:
     Raises:
         DataError: if the folder has not the layout, or a split has images without masks or masks without images.
     """
-    train = FolderDataset(root, recipe.train_split, channels=recipe.channels)
+    train = _open(root, recipe, recipe.train_split)
     train.transform = augmentation(recipe, ignore_index=train.classes.ignore_index)
-    val = None
-    if recipe.val_split in list_splits(root):
-        val = FolderDataset(root, recipe.val_split, channels=recipe.channels)
+    val = _open(root, recipe, recipe.val_split) if recipe.val_split in _splits(root, recipe) else None
     return Splits(train, val, train.classes)
+
+
+def _splits(root: Path, recipe: DataRecipe) -> list[str]:
+    return list_splits(root, layout=recipe.layout, options=recipe.options)
+
+
+def _open(root: Path, recipe: DataRecipe, split: str) -> SegmentationDataset:
+    return open_dataset(
+        root,
+        split,
+        layout=recipe.layout,
+        options=recipe.options,
+        channels=recipe.channels,
+        depth=recipe.depth,
+        cache=recipe.cache,
+        on_error=recipe.on_error,
+    )
 
 
 def augmentation(recipe: DataRecipe, *, ignore_index: int) -> Callable[[Sample], Sample]:
@@ -90,18 +108,29 @@ def check_files(root: Path, recipe: DataRecipe, *, console: Console) -> None:
         DataError: if a file cannot be trained on; the message has the first few.
         ConfigError: if a sample cannot be cut as the recipe says.
     """
-    names = {recipe.train_split, recipe.val_split} & set(list_splits(root))
-    report = require_trainable(root, sorted(names), channels=recipe.channels, progress=_Shown(console))
+    names = [recipe.train_split]
+    names += [recipe.val_split] if recipe.val_split in _splits(root, recipe) else []
+    report = require_trainable(
+        root,
+        names,
+        layout=recipe.layout,
+        options=recipe.options,
+        channels=recipe.channels,
+        depth=recipe.depth,
+        on_error=recipe.on_error,
+        progress=Shown(console),
+    )
     notes = [str(note) for note in report.notes[:3]]
-    train = open_splits(root, recipe).train
-    _ = train[0]  # what the transform refuses it refuses here, not in a worker process
-    for note in [*notes, *_padding(FolderDataset(root, recipe.train_split, channels=recipe.channels), recipe)]:
+    train = _open(root, recipe, recipe.train_split)
+    sample = next(iter(train))
+    augmentation(recipe, ignore_index=train.classes.ignore_index)(sample)  # refused here, not in a worker process
+    for note in [*notes, *_padding(sample, recipe)]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _padding(train: FolderDataset, recipe: DataRecipe) -> list[str]:
+def _padding(sample: Sample, recipe: DataRecipe) -> list[str]:
     """A note if every crop will be padded, at whatever scale."""
-    height, width = train[0]["mask"].shape
+    height, width = sample["mask"].shape
     (rows, columns), largest = recipe.crop, recipe.scales[1]
     if rows <= largest * height or columns <= largest * width:
         return []
@@ -112,7 +141,7 @@ def _padding(train: FolderDataset, recipe: DataRecipe) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class Shown:
     """A bar while items are handed on."""
 
     console: Console

@@ -57,6 +57,20 @@ class Stopwatch:
             left += max(planned - self._validations, 0) * self._validation_seconds / self._validations
         return left
 
+    def state(self) -> dict[str, float]:
+        """The totals, for :meth:`restore`."""
+        return {
+            "steps": self._steps,
+            "seconds": self._seconds,
+            "validations": self._validations,
+            "validation_seconds": self._validation_seconds,
+        }
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Add to the totals of an earlier process."""
+        self._steps, self._seconds = int(state["steps"]), state["seconds"]
+        self._validations, self._validation_seconds = int(state["validations"]), state["validation_seconds"]
+
     def _lap(self) -> float:
         now = time.perf_counter()
         elapsed, self._mark = now - self._mark, now

@@ -1,0 +1,5 @@
+"""``python -m featalign.cli``: the command line, as torchrun starts it."""
+
+from featalign.cli import main
+
+main()

@@ -1,0 +1,142 @@
+"""The `compare` command's work: two runs, or what `eval` wrote of them, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featalign.cli.console import err, out, parse_size, percent, progress, save_json, table
+from featalign.cli.scoring import Asked, open_samples, read_content, read_evaluation, scored
+from featalign.doctor import versions
+from featalign.errors import ConfigError
+from featalign.files import write_atomically
+from featalign.inference import Evaluation, Predictor
+from featalign.inference.listing import Shard
+from featalign.models import load_model
+from featalign.reports import Asker, Compared, Comparison, compare, comparison_report, examples
+from featalign.reports.page import signed
+
+SCORES, PAGE = "comparison.json", "comparison.html"
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run: what it scored, how, and, where there is data, what predicts it again."""
+
+    name: str
+    found: Evaluation
+    settings: Mapping[str, Any]
+    asker: Asker | None
+
+
+def run_comparison(
+    sources: tuple[Path, Path],
+    folder: Path,
+    asked: Asked | None,
+    load: Callable[[Path], Predictor],
+    *,
+    resamples: int,
+    pictures: int,
+) -> None:
+    """Score what is not scored yet, compare, show, write. Raises FeatalignError.
+
+    Args:
+        sources: of A and B: a run, or a file of scores.
+        folder: gets both files.
+        asked: the data and how to score it; None without data.
+        load: a run as the options have it.
+        resamples: of the bootstrap.
+        pictures: how many images to show, if there is data.
+    """
+    a, b = (_side(source, asked, load) for source in sources)
+    found = compare(a.found, b.found, resamples=resamples)
+    show(found, (a.name, b.name))
+    shown = _look(a, b, found, pictures)
+    about = _settings(a, b) | {"resamples": resamples}
+    page = comparison_report(found, names=(a.name, b.name), settings=about, versions=versions(), shown=shown)
+    content = {"a": a.name, "b": b.name, "settings": about, "versions": versions(), **found.to_json()}
+    content["regions"] = {one.example.name: one.to_json() for one in shown}
+    save_json(folder / SCORES, content)
+    write_atomically(folder / PAGE, page)
+    out.print(f"{SCORES} and {PAGE} written to {folder}", markup=False)
+
+
+def show(found: Comparison, names: tuple[str, str]) -> None:
+    """Both runs, the difference, its interval and what may be said, score by score."""
+    for letter, name in zip("AB", names, strict=True):
+        out.print(f"{letter}  {name}", markup=False)
+    rows = [
+        (
+            row.name,
+            percent(row.a),
+            percent(row.b),
+            signed(row.interval.difference),
+            f"{signed(row.interval.low)} to {signed(row.interval.high)}",
+            row.verdict,
+        )
+        for row in (*found.classes, *found.scores)
+    ]
+    confidence = 100 * found.scores[0].interval.confidence
+    table(rows, header=("", "A", "B", "A − B", f"{confidence:g} % interval", ""))
+    out.print(f"{found.a.images} images, drawn again with replacement; the luck of the training seed is not in it")
+
+
+def _side(source: Path, asked: Asked | None, load: Callable[[Path], Predictor]) -> Side:
+    if source.is_file():
+        return _scored_before(source, asked)
+    if asked is None:
+        raise ConfigError(f"--data is needed to score {source}; without it, give what `featalign eval --json` wrote")
+    err.print(f"scoring {source}", markup=False)
+    done = scored(load(source), asked, Shard(1, 1))
+    asker = Asker(done.predictor, done.samples, parse_size(asked.input_size))
+    return Side(str(source), done.found, done.settings, asker)
+
+
+def _scored_before(path: Path, asked: Asked | None) -> Side:
+    """A file of scores. With data, the run that it names predicts again, as it did."""
+    content = read_content(path)
+    found = read_evaluation(path, content)
+    settings = {key: value for key, value in content.items() if key in _PROTOCOL}
+    name = content.get("run", str(path))
+    if asked is None:
+        return Side(name, found, settings, None)
+    if "run" not in content:
+        raise ConfigError(f"{path} does not say which run it is of; compare without --data, or give the run itself")
+    return Side(name, found, settings, _asker(content, asked))
+
+
+def _asker(content: Mapping[str, Any], asked: Asked) -> Asker:
+    predictor = Predictor(
+        load_model(Path(content["run"])),  # a path, never a look-up on the hub
+        mode=content["mode"],
+        precision=content["precision"],
+        scales=content["scales"],
+        flip=content["flip"],
+        window=content["window"] and tuple(content["window"]),
+        overlap=content["overlap"],
+        published=content["published"],
+    )
+    return Asker(predictor, open_samples(predictor, asked), parse_size(content["input_size"]))
+
+
+_PROTOCOL = ("split", "mode", "precision", "scales", "flip", "window", "overlap", "published", "input_size")
+
+
+def _settings(a: Side, b: Side) -> dict[str, Any]:
+    """What both share under its name, what they do not under A and B."""
+    merged: dict[str, Any] = {"A": a.name, "B": b.name}
+    for key in _PROTOCOL:
+        first, second = a.settings.get(key), b.settings.get(key)
+        merged |= {key: first} if first == second else {f"{key} of A": first, f"{key} of B": second}
+    return merged
+
+
+def _look(a: Side, b: Side, found: Comparison, pictures: int) -> list[Compared]:
+    """The images that differ most, predicted again by both."""
+    if a.asker is None or b.asker is None:
+        return []
+    names = [image.name for image in found.images[:pictures] if image.share > 0]
+    looked = examples(names, [a.asker, b.asker])
+    return [Compared.of(one, found.a.classes) for one in progress(looked, total=len(names), description="drawing")]

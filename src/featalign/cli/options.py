@@ -1,0 +1,56 @@
+"""Options that several commands share, and what their text means."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import typer
+
+from featalign.errors import ConfigError
+
+Scales = Annotated[str, typer.Option(metavar="S,S,…", help="Sizes at which the image is seen; their answers averaged.")]
+Flip = Annotated[bool, typer.Option("--flip", help="Also see the mirror image.")]
+Window = Annotated[str | None, typer.Option(metavar="HxW", help="See large images through windows of this size.")]
+Overlap = Annotated[float, typer.Option(help="Part of a window that the next one repeats.")]
+Published = Annotated[
+    Literal["ifa", "alignseg"] | None,
+    typer.Option(help="Resize, pad and average as this paper's evaluation code does; see docs/protocols.md."),
+]
+MaxMemory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="What one image may take besides the weights, like 2GiB.")
+]
+ShardOf = Annotated[str | None, typer.Option("--shard", metavar="i/n", help="Only part i, from 1, of n.")]
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def parse_bytes(text: str | None) -> int | None:
+    """``2GiB``, ``500M`` or a number of bytes; units are powers of 1024. None stays None. Raises ConfigError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    if match is None or float(match[1]) == 0:
+        raise ConfigError(f'expected an amount of memory like 2GiB or 500MiB, got "{text}"')
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def parse_scales(text: str) -> tuple[float, ...]:
+    """``0.5,1,2``. Raises ConfigError."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f'expected scales like 0.5,0.75,1, got "{text}"') from error
+
+
+def parse_settings(texts: list[str]) -> dict[str, object]:
+    """``KEY=VALUE`` texts, values as YAML. Raises ConfigError."""
+    import yaml
+
+    settings: dict[str, object] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise ConfigError(f'expected KEY=VALUE, got "{text}"')
+        settings[key.strip()] = yaml.safe_load(value)
+    return settings

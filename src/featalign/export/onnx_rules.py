@@ -1,0 +1,59 @@
+"""Rules for operators that PyTorch's ONNX exporter does not know, or makes slow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx_ir
+import torch
+from onnxscript import opset20
+
+op: Any = opset20  # traced: what goes in and comes out are values of the graph, not the arrays of its types
+_WHOLE = (onnx_ir.DataType.INT64, onnx_ir.DataType.INT32)
+
+
+def remainder(self: Any, other: Any) -> Any:
+    """By a number that is a size, which the exporter's own rule expects to know."""
+    return op.Mod(self, op.CastLike(other, self))
+
+
+def divide(self: Any, other: Any, rounding_mode: str | None = None) -> Any:
+    """In whole numbers where both are: the exporter's own rule divides in float32, which is off beyond 2^24."""
+    other = op.CastLike(other, self)
+    if self.dtype in _WHOLE and rounding_mode == "floor":
+        return op.Div(op.Sub(self, op.Mod(self, other)), other)
+    if rounding_mode == "floor":
+        return op.Floor(op.Div(self, other))
+    raise NotImplementedError(f"division with rounding_mode {rounding_mode!r}")
+
+
+def embedding_bag(
+    weight: Any,
+    indices: Any,
+    offsets: Any,
+    scale_grad_by_freq: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    per_sample_weights: Any = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    """Sums over bags of one size, as :func:`~featalign.ops.gather.gather_sum` has them: gathered and added up.
+
+    The exporter's own rule is a loop over the bags, which here are the pixels.
+    """
+    shape = op.Concat(op.Shape(offsets), op.Constant(value_ints=[-1]), axis=0)
+    rows = op.Gather(weight, op.Reshape(indices, shape))
+    if per_sample_weights is not None:
+        rows = op.Mul(rows, op.Unsqueeze(op.Reshape(per_sample_weights, shape), op.Constant(value_ints=[-1])))
+    total = op.ReduceSum(rows, op.Constant(value_ints=[1]), keepdims=False)
+    return total, offsets, offsets, offsets  # the other three are for gradients
+
+
+RULES: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.remainder.Scalar: remainder,
+    torch.ops.aten.div.Tensor_mode: divide,
+    torch.ops.aten.div.Scalar_mode: divide,
+    torch.ops.aten.embedding_bag.padding_idx: embedding_bag,
+}

@@ -1,0 +1,58 @@
+"""Which images there are, and which of them are whose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from featalign.errors import ConfigError, DataError
+
+T = TypeVar("T")
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"})
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part ``index`` (from 1) of ``count``: every ``count``-th of a list."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """``2/8``: the second of eight. Raises ConfigError."""
+        index, _, count = text.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+            raise ConfigError(f'expected a shard as i/n, from 1/n to n/n, got "{text}"')
+        return cls(int(index), int(count))
+
+    def of(self, items: Sequence[T]) -> Sequence[T]:
+        """The items of this part."""
+        return items[self.index - 1 :: self.count]
+
+
+def collect_images(sources: Sequence[Path]) -> list[Path]:
+    """The image files among ``sources``; a folder stands for the images in it.
+
+    Raises:
+        DataError: if a source does not exist, a folder holds no image, or two images would get the same name.
+    """
+    found: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            inside = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise DataError(f"{source}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            found += inside
+        elif source.exists():
+            found.append(source)
+        else:
+            raise DataError(f"{source}: no such file or folder")
+    by_stem: dict[str, Path] = {}
+    for path in found:
+        other = by_stem.setdefault(path.stem, path)
+        if other is not path:
+            raise DataError(f"{other} and {path} would both be written as {path.stem}.png; give them in separate calls")
+    return found

@@ -1,0 +1,96 @@
+"""The application: paths, the door before them, and errors in one line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+import featalign
+from featalign.inference import Predictor
+from featalign.serve.guard import Guard, problem
+from featalign.serve.metrics import Measured
+from featalign.serve.problems import RequestError
+from featalign.serve.routes import open_router, router
+from featalign.serve.service import Service
+from featalign.serve.settings import Settings
+
+_log = logging.getLogger("featalign.serve")
+
+
+def create_app(models: Mapping[str, Predictor], settings: Settings | None = None) -> FastAPI:
+    """An ASGI application that answers for ``models``, by name; the first is the default.
+
+    Paths: ``/v1/segment``, ``/v1/images``, ``/v1/query``, ``/v1/models``, ``/health``, ``/ready``, ``/metrics``,
+    ``/docs``. Run it with one worker process: the queue before the networks is in it.
+
+    Raises:
+        ConfigError: without a model.
+    """
+    settings = settings or Settings()
+    service = Service(models, settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPIOffline(
+        title="featalign",
+        version=featalign.__version__,
+        description="Segmentation at any resolution, and at points.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.service = service
+    # The guard asks for the token, before the body is received; this tells the document so.
+    app.include_router(router, dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.token else [])
+    app.include_router(open_router)
+    app.add_exception_handler(RequestError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _broken)
+    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
+    app.add_middleware(Measured, metrics=service.metrics)
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestError)
+    return problem(error.status, str(error), retry_after=error.retry_after)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{_place(fault['loc'])}: {fault['msg']}{_got(fault.get('input'))}" for fault in error.errors()]
+    return problem(422, "; ".join(faults[:5]))
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location[1:]) or str(location[0])
+
+
+def _got(value: object) -> str:
+    return f" (got {str(value)[:60]!r})" if isinstance(value, str | int | float) else ""
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    answer = problem(error.status_code, str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _broken(request: Request, error: Exception) -> JSONResponse:
+    """A defect of ours: the log has it all, the client learns only that it was not its fault."""
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, "the service failed at this request; its log says more")

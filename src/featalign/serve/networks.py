@@ -1,0 +1,86 @@
+"""What runs in the network's thread: several images at once, each as if alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featalign.data import normalize
+from featalign.inference import Predictor
+from featalign.models import Segmentor
+from featalign.serve.problems import CannotError
+from featalign.serve.question import Question
+from featalign.serve.sessions import Kept
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Images of one size to labels. Jobs whose ``Segment`` and image size are equal can go together."""
+
+    predictor: Predictor
+    question: Question
+
+    def __call__(self, images: Sequence[Pixels]) -> Sequence[Labels]:
+        asked = copy.copy(self.predictor)
+        asked.views = self.question.views(self.predictor.views)
+        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        labels = asked.labels(batch, size=self.question.size, input_size=self.question.input_size)
+        return list(labels.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Images to what a model keeps of them, in float32."""
+
+    name: str
+    predictor: Predictor
+    question: Question
+
+    def __call__(self, images: Sequence[Pixels]) -> Sequence[Kept]:
+        return [self._encode(image) for image in images]
+
+    def _encode(self, image: Pixels) -> Kept:
+        model, size = segmentor(self.name, self.predictor), self.question.input_size
+        tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(self.predictor.device)
+        with torch.inference_mode():
+            prepared = normalize(tensor, model.normalization)
+            if size is not None:
+                prepared = F.interpolate(prepared, size, mode="bilinear", antialias=True)
+            features = model.encode(prepared.contiguous(memory_format=torch.channels_last))
+        return Kept(self.name, features, (image.shape[0], image.shape[1]))
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Points (n, 2), (x, y) in [0, 1], to the probabilities (n, K) of the classes there."""
+
+    model: Segmentor
+    kept: Kept
+
+    def __call__(self, queries: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
+        return [self._ask(torch.from_numpy(points)) for points in queries]
+
+    def _ask(self, points: Tensor) -> NDArray[np.float32]:
+        device = self.kept.features.maps[0].device
+        with torch.inference_mode():
+            logits = self.model.query(self.kept.features, points[None].to(device))
+        return logits[0].float().softmax(0).T.cpu().numpy()
+
+
+def segmentor(name: str, predictor: Predictor) -> Segmentor:
+    """The network, if it can be asked at points. Raises CannotError for an exported one."""
+    if isinstance(predictor.model, Segmentor):
+        return predictor.model
+    raise CannotError(
+        f'model "{name}" was exported and answers for whole images only; to ask at points, serve the run it came from'
+    )

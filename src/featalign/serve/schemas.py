@@ -1,0 +1,88 @@
+"""What is sent as JSON, besides segmentations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from featalign.inference import Predictor
+from featalign.models import Segmentor
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class ClassInfo(BaseModel):
+    """A class as pixels of a label image name it."""
+
+    id: int
+    name: str
+    color: tuple[int, int, int] = Field(description="Red, green, blue.")
+
+
+class ModelInfo(BaseModel):
+    """A model that can be asked."""
+
+    name: str
+    channels: int = Field(description="Of the images it reads.")
+    points: bool = Field(description="Whether it can be asked at points.")
+    classes: list[ClassInfo]
+
+    @classmethod
+    def of(cls, name: str, predictor: Predictor) -> ModelInfo:
+        """What is to be said of a predictor."""
+        classes = predictor.model.classes
+        return cls(
+            name=name,
+            channels=predictor.model.in_channels,
+            points=isinstance(predictor.model, Segmentor),
+            classes=[
+                ClassInfo(id=i, name=name, color=color)
+                for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True))
+            ],
+        )
+
+
+class KeptImage(BaseModel):
+    """An image that can now be asked at points."""
+
+    id: str
+    model: str
+    height: int
+    width: int
+    seconds: float = Field(description="For how long it is kept after it was last asked.")
+
+
+class PointQuery(BaseModel):
+    """Points of a kept image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(description="From `/v1/images`.", min_length=1, max_length=64)
+    points: list[tuple[Unit, Unit]] = Field(
+        description="(x, y), from (0, 0) at the upper left corner of the image to (1, 1) at the lower right.",
+        min_length=1,
+    )
+    probabilities: bool = Field(False, description="Send those of all classes too.")
+
+
+class PointAnswer(BaseModel):
+    """The class at a point."""
+
+    class_id: int
+    name: str
+    probability: float
+    probabilities: list[float] | None = Field(None, description="Of all classes, by id.")
+
+
+class QueryAnswer(BaseModel):
+    """Answers in the order of the points."""
+
+    model: str
+    points: list[PointAnswer]
+
+
+class State(BaseModel):
+    """How the service is."""
+
+    status: str

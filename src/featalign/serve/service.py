@@ -1,0 +1,161 @@
+"""From bytes to answers: admission, limits, threads, batches. HTTP and the page stand on this."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featalign.errors import ConfigError, did_you_mean
+from featalign.inference import Predictor
+from featalign.serve.batching import Batcher, Place
+from featalign.serve.images import decode
+from featalign.serve.metrics import Metrics
+from featalign.serve.networks import Ask, Encode, Labels, Pixels, Segment, segmentor
+from featalign.serve.problems import LateError, RequestError, UnknownError
+from featalign.serve.question import Question
+from featalign.serve.sessions import Kept, Sessions
+from featalign.serve.settings import Settings
+from featalign.spec import Classes
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """An image and the answer, whose sizes may differ."""
+
+    model: str
+    pixels: Pixels
+    labels: Labels
+    classes: Classes
+
+
+class Service:
+    """Models by name, asked by many at once. The first is the one that is meant where none is named.
+
+    Raises:
+        ConfigError: without a model.
+    """
+
+    def __init__(self, models: Mapping[str, Predictor], settings: Settings) -> None:
+        if not models:
+            raise ConfigError("serve: needs at least one model")
+        self.models = dict(models)
+        self.settings = settings
+        self.metrics = Metrics()
+        self.sessions = Sessions(keep_for=settings.keep_for, max_bytes=settings.keep_bytes)
+        self.ready = False
+        self.batcher = Batcher(
+            capacity=settings.queue,
+            batch=settings.batch,
+            max_cost=settings.batch_pixels,
+            wait=settings.batch_wait,
+            observe=self.metrics.batch,
+        )
+        self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="worker")
+        self.metrics.gauge("requests_admitted", "Requests that have a place.", lambda: self.batcher.admitted)
+        self.metrics.gauge("requests_waiting", "Requests that wait for the network.", lambda: self.batcher.waiting)
+        self.metrics.gauge("images_kept", "Images that are kept encoded.", lambda: len(self.sessions))
+        self.metrics.gauge("images_kept_bytes", "Their memory.", lambda: self.sessions.bytes)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Starts the threads and tries every model once; ends them after the last answer."""
+        self.batcher.start()
+        tidying = asyncio.create_task(self._tidy())
+        try:
+            for name, predictor in self.models.items():
+                await self._try(name, predictor)
+            self.ready = True
+            yield
+        finally:
+            self.ready = False
+            tidying.cancel()
+            await self.batcher.stop()
+            self._workers.shutdown(wait=True, cancel_futures=True)
+
+    async def segment(
+        self, data: bytes, question: Question, render: Callable[[Segmented], T], *, model: str | None = None
+    ) -> T:
+        """What ``render``, in a thread, makes of the answer. Raises RequestError."""
+        name, predictor = self.choose(model)
+
+        async def answer(place: Place) -> T:
+            pixels = await self.pixels(data, model=name)
+            question.check((pixels.shape[0], pixels.shape[1]), self.settings)
+            labels = await place.submit(
+                Segment(predictor, question),
+                pixels,
+                key=(name, question, pixels.shape),
+                cost=question.network_pixels(pixels.shape[:2]),
+            )
+            return await self._in_thread(render, Segmented(name, pixels, labels, predictor.model.classes))
+
+        return await self._admitted(answer)
+
+    async def keep(self, data: bytes, question: Question, *, model: str | None = None) -> tuple[str, Kept]:
+        """Encode an image; its id, and what is kept. Raises RequestError."""
+        name, predictor = self.choose(model)
+        segmentor(name, predictor)
+
+        async def answer(place: Place) -> Kept:
+            pixels = await self.pixels(data, model=name)
+            question.check((pixels.shape[0], pixels.shape[1]), self.settings)
+            return await place.submit(Encode(name, predictor, question), pixels, key=object(), cost=0)
+
+        kept = await self._admitted(answer)
+        return self.sessions.put(kept), kept
+
+    async def query(self, image: str, points: Sequence[tuple[float, float]]) -> tuple[Kept, NDArray[np.float32]]:
+        """What is kept under the id ``image``, and the probabilities (n, K) at points (x, y) in [0, 1]."""
+        kept = self.sessions.get(image)
+        ask = Ask(segmentor(kept.model, self.models[kept.model]), kept)
+
+        async def answer(place: Place) -> NDArray[np.float32]:
+            return await place.submit(ask, np.asarray(points, dtype=np.float32), key=object(), cost=0)
+
+        return kept, await self._admitted(answer)
+
+    async def pixels(self, data: bytes, *, model: str | None = None) -> Pixels:
+        """The image as the model reads it, decoded in a thread. Raises RequestError."""
+        channels, limit = self.choose(model)[1].model.in_channels, self.settings.max_pixels
+        return await self._in_thread(partial(decode, channels=channels, max_pixels=limit), data)
+
+    def choose(self, model: str | None) -> tuple[str, Predictor]:
+        """Name and predictor. Raises UnknownError."""
+        name = model or next(iter(self.models))
+        if name not in self.models:
+            raise UnknownError(f'model: no "{name}" is served here; {did_you_mean(name, self.models)}')
+        return name, self.models[name]
+
+    async def _admitted(self, answer: Callable[[Place], Any]) -> Any:
+        with self.batcher.place() as place:
+            try:
+                async with asyncio.timeout(self.settings.timeout):
+                    return await answer(place)
+            except TimeoutError as error:
+                raise LateError(f"no answer within {self.settings.timeout:g} s; send a smaller image") from error
+            except ConfigError as error:  # what the predictor says of sizes and memory
+                raise RequestError(str(error)) from error
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
+
+    async def _try(self, name: str, predictor: Predictor) -> None:
+        blank = np.zeros((64, 64, predictor.model.in_channels), dtype=np.uint8)
+        with self.batcher.place() as place:
+            await place.submit(Segment(predictor, Question()), blank, key=name, cost=0)
+
+    async def _tidy(self) -> None:
+        with suppress(asyncio.CancelledError):
+            while True:
+                await asyncio.sleep(min(self.settings.keep_for, 10))
+                self.sessions.expire()

@@ -1,0 +1,81 @@
+"""The parts of a run put together."""
+
+from __future__ import annotations
+
+from lightning.fabric import Fabric
+
+from featalign.models import save_model
+from featalign.training.beginning import Beginning
+from featalign.training.engine import share_state
+from featalign.training.fit import Fit
+from featalign.training.log import RunLog
+from featalign.training.module import Learner, Trainee
+from featalign.training.progress import ProgressLine
+from featalign.training.recipe import Recipe
+from featalign.training.recorder import Recorder
+from featalign.training.resume import identity
+from featalign.training.run_folder import RunFolder
+from featalign.training.splits import Splits, training_loader
+from featalign.training.steps import Stepper
+from featalign.training.tensorboard import TensorBoardLog
+from featalign.training.timing import Stopwatch
+from featalign.training.validation import Validation
+from featalign.training.world import World
+
+
+def assemble(
+    begun: Beginning,
+    recipe: Recipe,
+    splits: Splits,
+    folder: RunFolder,
+    *,
+    fabric: Fabric,
+    world: World,
+    recorder: Recorder,
+) -> Fit:
+    """Everything that a run needs, each part knowing only what it works on."""
+    trainee, stepper = _learning(begun, recipe, fabric=fabric, world=world)
+    on_gpu = fabric.device.type == "cuda"
+    validation = None
+    if splits.val is not None:
+        validation = Validation(splits.val, workers=recipe.data.workers, fabric=fabric, world=world)
+    return Fit(
+        trainee=trainee,
+        stepper=stepper,
+        loader=training_loader(splits, recipe, counts=begun.counts, world=world, pin_memory=on_gpu),
+        validation=validation,
+        recorder=recorder,
+        checkpoints=folder.checkpoints,
+        save_best=lambda: save_model(trainee.kept, folder.model) if world.first else None,
+        world=world,
+        data=identity(splits),
+    )
+
+
+def build_recorder(
+    recipe: Recipe, splits: Splits, *, log: RunLog, board: TensorBoardLog | None, progress: ProgressLine
+) -> Recorder:
+    """The books of a run."""
+    training = recipe.training
+    stopwatch = Stopwatch(
+        iterations=training.iterations, validate_every=None if splits.val is None else training.validate_every
+    )
+    return Recorder(
+        training,
+        images_per_step=training.batch * training.accumulate,
+        classes=splits.classes,
+        log=log,
+        board=board,
+        progress=progress,
+        stopwatch=stopwatch,
+    )
+
+
+def _learning(begun: Beginning, recipe: Recipe, *, fabric: Fabric, world: World) -> tuple[Trainee, Stepper]:
+    """All processes begin with the first one's weights."""
+    model = begun.model
+    share_state(model)
+    learner = Learner(model, recipe, class_weights=begun.class_weights)
+    trainee = Trainee(model, recipe)
+    wrapped, optimizer = fabric.setup(learner, trainee.optimizer)
+    return trainee, Stepper(fabric, wrapped, optimizer, trainee, world=world)

@@ -1,0 +1,115 @@
+"""One optimizer step: the gradient of some batches over all processes, judged before it changes anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from featalign.data import Batch
+from featalign.errors import FeatalignError
+from featalign.training.engine import gathered, total
+from featalign.training.guards import NonFiniteGuard
+from featalign.training.module import Trainee, seed_step
+from featalign.training.world import World
+
+LOSSES = ("loss", "main_loss", "auxiliary_loss")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gave: mean losses over all processes, and the norm of the gradient before clipping.
+
+    ``stop``: some process was asked to stop. ``skipped``: the weights are as before.
+    """
+
+    losses: dict[str, float | None]
+    gradient_norm: float
+    lr: float
+    stop: bool
+    skipped: bool = False
+    files: tuple[str, ...] = ()
+
+
+class Stepper:
+    """Takes the steps of ``trainee``, whose network ``learner`` (wrapped by Lightning) turns batches into losses."""
+
+    def __init__(self, fabric: Fabric, learner: nn.Module, optimizer: Any, trainee: Trainee, *, world: World) -> None:
+        self._fabric, self._learner, self._optimizer = fabric, learner, optimizer
+        self._trainee, self._world = trainee, world
+        self._training = trainee.recipe.training
+        self._scaler: torch.amp.GradScaler | None = getattr(fabric.strategy.precision, "scaler", None)
+        self.guard = NonFiniteGuard(trainee.model, on_nan=self._training.on_nan)
+
+    def take(self, step: int, batches: Iterator[Batch], *, stop: Callable[[], bool]) -> Step:
+        """Step ``step``, counted from 0, on the next batches. ``stop``: whether this process was asked to, so far.
+
+        Raises:
+            FeatalignError: if the loss or the gradient is not finite, and ``on_nan`` is "stop".
+        """
+        seed_step(self._training.seed, step, self._world.rank)
+        self.guard.begin()
+        values, files = self._gradient(step, batches)
+        limit = self._training.gradient_clip or math.inf
+        norm = self._fabric.clip_gradients(self._learner, self._optimizer, max_norm=limit, error_if_nonfinite=False)
+        assert isinstance(norm, Tensor)
+        own_loss = float(values[0])
+        *means, asked = (total(torch.cat([values, values.new_tensor([stop()])])) / self._world.size).tolist()
+        found = Step(self._named(means), float(norm), self._trainee.lr, asked > 0)
+        if math.isfinite(means[0]) and (self._scaler is not None or math.isfinite(found.gradient_norm)):
+            self._apply(step, found.gradient_norm)
+            return found
+        return self._leave_out(step, found, files if math.isfinite(means[0]) or not math.isfinite(own_loss) else [])
+
+    def trainer_state(self) -> dict[str, Any]:
+        """State of optimizer, schedule and gradient scaler."""
+        return {**self._trainee.trainer_state(), "scaler": self._fabric.strategy.precision.state_dict()}
+
+    def restore_scaler(self, state: dict[str, Any]) -> None:
+        if state:
+            self._fabric.strategy.precision.load_state_dict(state)
+
+    def _gradient(self, step: int, batches: Iterator[Batch]) -> tuple[Tensor, list[str]]:
+        """Sums up the gradients of ``accumulate`` batches; their mean losses, nan for none, and their files."""
+        passes, files, sums = self._training.accumulate, [], torch.zeros(len(LOSSES), device=self._fabric.device)
+        for number in range(passes):
+            batch = self._fabric.to_device(next(batches))
+            files += batch["name"]
+            with self._fabric.no_backward_sync(self._learner, enabled=number < passes - 1):  # type: ignore[arg-type]
+                losses = self._learner(batch["image"], batch["mask"], step)
+                self._fabric.backward(losses["loss"] / passes)
+            zero = losses["loss"].detach().new_zeros(())
+            sums += torch.stack([losses.get(name, zero).detach().float() for name in LOSSES]) / passes
+        self._auxiliary = LOSSES[-1] in losses
+        return sums, files
+
+    def _named(self, means: list[float]) -> dict[str, float | None]:
+        named: dict[str, float | None] = dict(zip(LOSSES, means, strict=True))
+        return named if self._auxiliary else {**named, LOSSES[-1]: None}
+
+    def _apply(self, step: int, norm: float) -> None:
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._trainee.scheduler.step()
+        if self._trainee.average is not None:
+            self._trainee.average.update_parameters(self._trainee.model)
+        self.guard.passed(step, norm)
+        if self._scaler is not None and self._scaler.get_scale() < 1:
+            raise FeatalignError(
+                f"gradients overflow fp16 at step {step}, even unscaled; use training.precision=bf16, or "
+                "lower training.lr"
+            )
+
+    def _leave_out(self, step: int, found: Step, files: list[str]) -> Step:
+        everyones = gathered(files)
+        self.guard.failed(step, loss=found.losses["loss"] or 0.0, files=everyones)
+        self._optimizer.zero_grad()
+        self._trainee.scheduler.step()
+        if self._scaler is not None:
+            self._scaler.update()
+        return Step(found.losses, found.gradient_norm, found.lr, found.stop, skipped=True, files=tuple(everyones))

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from featalign.backbones import Pyramid
+from featalign.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """timm's own weights of two small backbones, in both kinds of files."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    for name in ("resnet10t", "convnext_atto"):
+        state = timm.create_model(name).state_dict()
+        torch.save(state, folder / f"{name}.pth")
+        safetensors.torch.save_file(state, folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+@pytest.mark.parametrize("name", ["resnet10t", "convnext_atto"])
+def test_file_of_timm_weights(stored, name, kind):
+    state = torch.load(stored / f"{name}.pth", weights_only=True)
+    pyramid = Pyramid(name, pretrained=str(stored / f"{name}.{kind}"))
+    stored_sums = sorted(v.double().sum().item() for v in state.values())
+    sums = [v.double().sum().item() for n, v in pyramid.body.state_dict().items() if "num_batches" not in n]
+    assert set(sums) <= set(stored_sums)
+
+
+def test_first_convolution_of_other_channels(stored):
+    state = torch.load(stored / "resnet10t.pth", weights_only=True)
+    pyramid = Pyramid("resnet10t", in_channels=1, pretrained=str(stored / "resnet10t.pth"))
+    torch.testing.assert_close(pyramid.body.conv1[0].weight, state["conv1.0.weight"].sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "convnext_pico", "mobilenetv3_small_050"])
+def test_weights_of_another_backbone(stored, backbone):
+    with pytest.raises(ConfigError, match=rf'resnet10t\.pth: .*backbone "{backbone}".*timm weights of the same'):
+        Pyramid(backbone, pretrained=str(stored / "resnet10t.pth"))
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_file_that_holds_no_weights(tmp_path, suffix):
+    path = tmp_path / f"broken.{suffix}"
+    path.write_bytes(b"garbage")
+    with pytest.raises(ConfigError, match=rf"broken\.{suffix}: not weights of backbone"):
+        Pyramid("resnet10t", pretrained=str(path))
+
+
+def test_missing_file():
+    with pytest.raises(ConfigError, match=r"pretrained: no file nowhere\.pth; expected true, false, or the path"):
+        Pyramid("resnet10t", pretrained="nowhere.pth")

@@ -1,0 +1,158 @@
+"""Each kind of file against the network it came from, at sizes and through the classes that users have."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import featalign.export.targets as targets
+from featalign.errors import ConfigError, DataError, ExportError, WeightsError
+from featalign.export import ExportedModel, export_model, is_exported, load_exported
+from featalign.export.metadata import ExportInfo
+from featalign.export.verify import Comparison, judge
+from featalign.inference import Predictor
+from featalign.models import Segmentor, create_model
+from featalign.spec import Classes, Normalization
+
+SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+CLASSES = Classes(("road", "sky", "tree"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)), ignore_index=250)
+INFO = ExportInfo(CLASSES, 3, Normalization(), "dense", "fp32", None, {"name": "fpn"}, "0.1.0")
+
+
+def network(**options) -> Segmentor:
+    torch.manual_seed(0)
+    model = create_model("fpn", classes=CLASSES, backbone="resnet10t", width=8, hidden=(16, 8), **options)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def ifa() -> Segmentor:
+    return network(align="ifa", blend="bilinear")
+
+
+def written(model: Segmentor, folder: Path, to: str, **options) -> ExportedModel:
+    pytest.importorskip({"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}[to])
+    path = folder / f"model{SUFFIX[to]}"
+    export_model(model, path, to=to, **options)
+    return load_exported(path)
+
+
+@pytest.mark.parametrize("to", ["torch", "onnx"])
+def test_answers_as_the_network_at_any_size_batch_and_answer(ifa, tmp_path, to):
+    exported = written(ifa, tmp_path, to)
+    assert (
+        exported.info.mode == "dense"
+        and exported.classes == CLASSES
+        and exported.info.model == ifa.config | {"pretrained": False}
+    )
+    predictors = Predictor(exported, device="cpu"), Predictor(ifa, device="cpu")
+    for shape, size in (((1, 3, 70, 101), (70, 101)), ((3, 3, 65, 90), (131, 40))):
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+        normalized = (pixels / 255 - torch.tensor(ifa.normalization.mean)[:, None, None]) / torch.tensor(
+            ifa.normalization.std
+        )[:, None, None]
+        with torch.inference_mode():
+            torch.testing.assert_close(exported(normalized, size), ifa(normalized, size), rtol=1e-4, atol=1e-5)
+    image = np.random.default_rng(0).integers(0, 256, (80, 99, 3), np.uint8)
+    found, wanted = (p(image, size=(90, 111), probabilities=True).probabilities for p in predictors)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    with pytest.raises(ConfigError, match='exported with mode "dense"'):
+        exported(torch.zeros(1, 3, 70, 70), mode="resized")
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["torch", "onnx", "openvino"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_one_size(tmp_path, to, precision):
+    model = network(align="bilinear")
+    exported = written(model, tmp_path, to, size=(72, 96), precision=precision)
+    pixels = torch.randint(0, 256, (2, 3, 72, 96), dtype=torch.uint8)
+    assert exported.logits(pixels, (72, 96)).shape == (2, 3, 72, 96)
+    with pytest.raises(DataError, match="images of 72x96 only, got 80x96"):
+        exported.logits(torch.zeros(1, 3, 80, 96, dtype=torch.uint8), (80, 96))
+
+
+def test_a_file_whose_answers_differ_is_refused_and_removed(monkeypatch, tmp_path):
+    model = network(align="bilinear")
+    honest = targets.TARGETS["torch"].write
+
+    def tampered(program, info, path):
+        with torch.no_grad():
+            next(iter(program.state_dict.values())).mul_(1.5)
+        honest(program, info, path)
+
+    monkeypatch.setattr(targets.Target, "write", property(lambda self: tampered))
+    with pytest.raises(ExportError, match="does not give the network's answers"):
+        export_model(model, tmp_path / "model.pt2", to="torch", size=(64, 64))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("difference", [0.5, float("nan")])
+def test_what_differs_is_not_good(difference):
+    with pytest.raises(ExportError):
+        judge(Comparison((4, 4), (4, 4), difference, 1.0, 1.0, (1.0, 1.0)), "fp32")
+    judge(Comparison((4, 4), (4, 4), 1e-6, 1.0, 1.0, (1.0, 1.0)), "fp32")
+    with pytest.raises(ExportError, match=r"90\.00 % of the labels"):
+        judge(Comparison((4, 4), (4, 4), 1e-6, 1.0, 0.9, (1.0, 1.0)), "fp32")
+
+
+def test_facts_come_back_from_their_text():
+    assert ExportInfo.from_text(INFO.to_text(), source="x") == INFO
+    with pytest.raises(WeightsError, match=r"x: was not written by `featalign export`"):
+        ExportInfo.from_text("", source="x")
+    with pytest.raises(WeightsError, match="metadata cannot be read"):
+        ExportInfo.from_text('{"classes": []}', source="x")
+
+
+def test_pixels_come_back_from_normalized_images():
+    class Runner:
+        info = INFO
+
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(3, 1).view(1, 3, 16, 16)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (INFO.normalization.mean, INFO.normalization.std))
+    assert torch.equal(ExportedModel(Runner()).pixels((pixels / 255 - mean) / std), pixels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("a.pt2", {"to": "onnx"}, "must end in .onnx"),
+        ("a.onnx", {"to": "onx"}, 'did you mean "onnx"'),
+        ("a.pt2", {"to": "torch", "precision": "int8"}, "int8 is for onnx and openvino"),
+        ("a.onnx", {"to": "onnx", "precision": "int8"}, "int8 needs"),
+        ("a.pt2", {"to": "torch", "mode": "adaptive"}, "which no fixed graph can"),
+    ],
+)
+def test_options_that_do_not_go_together(ifa, tmp_path, name, options, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        export_model(ifa, tmp_path / name, **options)
+
+
+def test_a_missing_package_is_named_with_the_cure(ifa, monkeypatch, tmp_path):
+    monkeypatch.setattr(targets, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'featalign\[export\]'"):
+        export_model(ifa, tmp_path / "a.onnx", to="onnx")
+
+
+def test_what_is_known_not_to_work_is_said_at_once(tmp_path):
+    pytest.importorskip("openvino")
+    with pytest.raises(ExportError, match="carafe"):
+        export_model(network(align="carafe"), tmp_path / "a.xml", to="openvino")
+
+
+def test_files_that_are_none(tmp_path):
+    assert is_exported("a.onnx") and is_exported("a.XML") and not is_exported("runs/first")
+    with pytest.raises(WeightsError, match="no such file"):
+        load_exported(tmp_path / "a.pt2")
+    with pytest.raises(WeightsError, match="expected a file ending in"):
+        load_exported(tmp_path)
+    for suffix in SUFFIX.values():
+        damaged = tmp_path / f"a{suffix}"
+        damaged.write_bytes(b"nothing of the kind")
+        with pytest.raises(WeightsError, match="cannot open it"):
+            load_exported(damaged)

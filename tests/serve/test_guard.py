@@ -1,0 +1,147 @@
+"""Who may ask, and how long they may take."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from featalign.errors import ConfigError
+from featalign.serve import Settings
+from featalign.serve.guard import Guard
+
+TOKEN = "correct horse"
+
+
+def test_without_the_token_nothing_but_health(serve, send):
+    client = serve(token=TOKEN)
+    for path in ("/v1/models", "/metrics", "/docs", "/openapi.json"):
+        assert client.get(path).status_code == 401
+    response = send(client)
+    assert response.status_code == 401 and response.headers["www-authenticate"] == "Bearer"
+    assert client.get("/v1/models", headers={"Authorization": "Bearer wrong horse"}).status_code == 401
+    assert client.get("/health").status_code == client.get("/ready").status_code == 200
+    client.headers["Authorization"] = f"Bearer {TOKEN}"
+    assert send(client).status_code == 200
+
+
+def test_a_browser_gets_a_cookie_for_the_token(serve):
+    client = serve(token=TOKEN)
+    response = client.get(f"/docs?token={TOKEN}", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (303, "/docs")
+    assert "HttpOnly" in response.headers["set-cookie"] and "SameSite=Strict" in response.headers["set-cookie"]
+    assert client.get("/docs").status_code == 200
+    away = client.get(f"//elsewhere.example?token={TOKEN}", follow_redirects=False)
+    assert not away.headers.get("location", "/").startswith("//")
+
+
+def test_the_document_says_that_a_token_is_needed(serve):
+    client = serve(token=TOKEN)
+    document = client.get("/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+
+
+def test_foreign_names_and_pages(client, send):
+    assert client.get("/v1/models", headers={"Host": "attacker.example"}).status_code == 400
+    image = {"image": b"x"}
+    foreign = client.post("/v1/segment", files=image, headers={"Sec-Fetch-Site": "cross-site"})
+    assert foreign.status_code == 403 and "another site" in foreign.json()["detail"]
+
+
+def test_a_full_queue_says_when_to_come_back(serve, send, monkeypatch):
+    started, go = threading.Event(), threading.Event()
+    client = serve(queue=1)
+
+    def slow(self, images):
+        started.set()
+        go.wait(10)
+        return [images[0][..., 0] * 0]
+
+    monkeypatch.setattr("featalign.serve.networks.Segment.__call__", slow)
+    first = threading.Thread(target=send, args=(client,))
+    first.start()
+    assert started.wait(10)
+    response = send(client)
+    go.set()
+    first.join()
+    assert response.status_code == 503 and response.headers["retry-after"] == "1"
+    assert send(client).status_code == 200
+
+
+def test_what_takes_too_long_is_given_up(serve, send, monkeypatch):
+    go = threading.Event()
+    client = serve(timeout=0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr("featalign.serve.networks.Segment.__call__", lambda self, images: go.wait(10))
+        response = send(client)
+        go.set()
+    assert response.status_code == 504 and "0.2 s" in response.json()["detail"]
+
+
+def receive_with(guard: Guard, *messages, pause: float = 0.0, headers=()):
+    """Sends messages through the guard; status, and the body that the application got."""
+    got, sent = [], []
+
+    async def application(scope, receive, send):
+        got.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive():
+        await asyncio.sleep(pause)
+        return waiting.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    waiting = list(messages)
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": list(headers), "query_string": b""}
+    guard.app = application
+    asyncio.run(guard(scope, receive, send))
+    return sent[0]["status"], got
+
+
+def chunk(size: int, more: bool):
+    return {"type": "http.request", "body": bytes(size), "more_body": more}
+
+
+def test_bodies_arrive_whole():
+    guard = Guard(None, settings=Settings())
+    assert receive_with(guard, chunk(3, True), chunk(4, False)) == (200, [bytes(7)])
+
+
+def test_slow_uploads_end():
+    guard = Guard(None, settings=Settings(upload_timeout=0.1))
+    status, got = receive_with(guard, *[chunk(1, True)] * 50, pause=0.03)
+    assert (status, got) == (408, [])
+
+
+def test_all_bodies_together_have_a_limit():
+    guard = Guard(None, settings=Settings(max_pending=10))
+    assert receive_with(guard, chunk(11, False)) == (503, [])
+    assert receive_with(guard, chunk(10, False)) == (200, [bytes(10)]), "what was refused takes no room"
+    assert receive_with(guard, chunk(10, False)) == (200, [bytes(10)]), "nor does what was answered"
+
+
+def test_a_declared_length_is_enough_to_refuse():
+    guard = Guard(None, settings=Settings(max_body=5))
+    status, _ = receive_with(guard, chunk(0, False), headers=[(b"content-length", b"6")])
+    assert status == 413
+
+
+@pytest.mark.parametrize("wrong", [{"queue": 0}, {"timeout": -1}, {"token": "short"}])
+def test_settings_that_make_no_sense(wrong):
+    with pytest.raises(ConfigError, match="serve"):
+        Settings(**wrong)
+
+
+def test_metrics(client, send):
+    send(client)
+    send(client, image=b"")
+    client.get("/nowhere/at/all")
+    text = client.get("/metrics").text
+    assert 'featalign_requests_total{method="POST",route="/v1/segment",status="200"} 1.0' in text
+    assert 'featalign_requests_total{method="POST",route="/v1/segment",status="422"} 1.0' in text
+    assert 'route="other",status="404"' in text and "nowhere" not in text
+    assert "featalign_requests_admitted 0.0" in text and "process_resident_memory_bytes" in text

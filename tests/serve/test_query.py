@@ -1,0 +1,134 @@
+"""Points of an image that is encoded once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import featalign
+from featalign.data import normalize
+from featalign.models.segmentor import Features
+from featalign.serve.problems import TooLargeError, UnknownError
+from featalign.serve.sessions import Kept, Sessions
+
+POINTS = [[0.1, 0.2], [0.9, 0.5], [0.0, 1.0]]
+
+
+def keep(client, send, **parameters) -> str:
+    response = send(client, "/v1/images", **parameters)
+    assert response.status_code == 201, response.text
+    return response.json()["id"]
+
+
+def test_answers_are_the_models(client, send, predictor, photo):
+    name = keep(client, send)
+    answer = client.post("/v1/query", json={"id": name, "points": POINTS, "probabilities": True}).json()
+    images = normalize(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None], predictor.model.normalization)
+    with torch.no_grad():
+        logits = predictor.model.query(predictor.model.encode(images), torch.tensor([POINTS]))
+    expected = logits[0].softmax(0).T.numpy()
+    found = np.array([point["probabilities"] for point in answer["points"]])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert [point["class_id"] for point in answer["points"]] == expected.argmax(1).tolist()
+    assert [point["probability"] for point in answer["points"]] == pytest.approx(expected.max(1).tolist(), abs=1e-5)
+    assert answer["points"][0]["name"] == f"class {answer['points'][0]['class_id']}"
+
+
+def test_encoding_happens_once(client, send, predictor, monkeypatch):
+    calls = []
+    encode = predictor.model.encode
+    monkeypatch.setattr(predictor.model, "encode", lambda images: calls.append(images.shape) or encode(images))
+    name = keep(client, send, input_size="32x40")
+    for _ in range(3):
+        assert client.post("/v1/query", json={"id": name, "points": POINTS}).status_code == 200
+    assert calls == [(1, 3, 32, 40)]
+
+
+def test_ids_end(serve, send):
+    client = serve(keep_for=0.01)
+    name = keep(client, send)
+    import time
+
+    time.sleep(0.05)
+    response = client.post("/v1/query", json={"id": name, "points": POINTS})
+    assert response.status_code == 404 and "/v1/images" in response.json()["detail"]
+
+
+def test_forgetting(client, send):
+    name = keep(client, send)
+    assert client.delete(f"/v1/images/{name}").status_code == 204
+    assert client.delete(f"/v1/images/{name}").status_code == 404
+    assert client.post("/v1/query", json={"id": name, "points": POINTS}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"points": POINTS},
+        {"id": "x"},
+        {"id": "x", "points": []},
+        {"id": "x", "points": [[0.1]]},
+        {"id": "x", "points": [[0.1, 1.01]]},
+        {"id": "x", "points": [["a", 0]]},
+        {"id": "x", "points": POINTS, "point": 1},
+        [],
+    ],
+)
+def test_bad_queries(client, body):
+    assert client.post("/v1/query", json=body).status_code == 422
+
+
+def test_no_more_points_than_allowed(serve, send):
+    client = serve(max_points=2)
+    response = client.post("/v1/query", json={"id": keep(client, send), "points": POINTS})
+    assert response.status_code == 413 and "at most 2" in response.json()["detail"]
+
+
+class Whole:
+    """A network as an exported file is one: it answers for whole images only."""
+
+    def __init__(self, model):
+        self.classes, self.in_channels, self.normalization = model.classes, model.in_channels, model.normalization
+        self.model = model
+
+    def __call__(self, images, size=None, mode="auto"):
+        return self.model(images, size=size, mode=mode)
+
+
+def test_exported_models_answer_images_but_not_points(serve, send, predictor):
+    client = serve({"file": featalign.Predictor(Whole(predictor.model), device="cpu")})
+    assert send(client).status_code == 200
+    assert client.get("/v1/models").json()[0]["points"] is False
+    response = send(client, "/v1/images")
+    assert response.status_code == 409 and "serve the run" in response.json()["detail"]
+
+
+def kept(kilobytes: int) -> Kept:
+    return Kept("m", Features([torch.zeros(kilobytes * 256)], (4,), (1, 1)), (1, 1))
+
+
+def test_room_is_made_by_what_was_asked_longest_ago():
+    sessions = Sessions(keep_for=60, max_bytes=10 * 1024)
+    first, second = sessions.put(kept(4)), sessions.put(kept(4))
+    sessions.get(first)
+    third = sessions.put(kept(4))
+    assert sessions.bytes == 8 * 1024 and len(sessions) == 2
+    sessions.get(first), sessions.get(third)
+    with pytest.raises(UnknownError):
+        sessions.get(second)
+    with pytest.raises(TooLargeError, match="input_size"):
+        sessions.put(kept(11))
+
+
+def test_time_begins_anew_when_asked():
+    now = [0.0]
+    sessions = Sessions(keep_for=10, max_bytes=2**20, clock=lambda: now[0])
+    asked, forgotten = sessions.put(kept(1)), sessions.put(kept(1))
+    now[0] = 8
+    sessions.get(asked)
+    now[0] = 15
+    sessions.expire()
+    assert len(sessions) == 1 and sessions.get(asked)
+    with pytest.raises(UnknownError):
+        sessions.get(forgotten)
