@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 import typer
 
 from featalign.cli.console import err, out, parse_size, progress, save_json, table
-from featalign.cli.options import Flip, MaxMemory, Overlap, Published, Scales, ShardOf, Window
+from featalign.cli.options import (
+    Flip,
+    MaxMemory,
+    Overlap,
+    OverlapOrNone,
+    Published,
+    Scales,
+    ScalesOrNone,
+    ShardOf,
+    Window,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -23,8 +33,14 @@ Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Over
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 Precision = Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="fp32; bf16 or fp16 run under autocast.")]
 Mode = Annotated[
-    Literal["auto", "dense", "resized"],
-    typer.Option(help="dense: ask at every output pixel; resized: resize the finest answer; auto."),
+    Literal["auto", "dense", "resized", "adaptive"],
+    typer.Option(
+        help="dense: ask at every output pixel; resized: resize the finest answer; adaptive: in between; auto."
+    ),
+]
+ModeOrNone = Annotated[
+    Literal["auto", "dense", "resized", "adaptive"] | None,
+    typer.Option(help="As for predict; auto if nothing says so."),
 ]
 InputSize = Annotated[
     str | None, typer.Option(metavar="HxW", help="Resize images to this before the network sees them.")
@@ -67,18 +83,20 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A training run or a model folder.")],
     data: Annotated[Path, typer.Option(help="Data set: a folder or a zip file.")],
-    split: Annotated[str, typer.Option(help="Which split.")] = "test",
-    layout: Annotated[str, typer.Option(help="How the data set lies on disk; auto looks.")] = "auto",
+    split: Annotated[str | None, typer.Option(help="Which split; default as in the run's recipe, or test.")] = None,
+    layout: Annotated[str | None, typer.Option(help="How the data set lies on disk; auto looks.")] = None,
     layout_options: Annotated[
         list[str], typer.Option("--layout-option", metavar="KEY=VALUE", help="Of the layout; repeatable.")
     ] = [],  # noqa: B006 - Typer copies it
-    boundary: Annotated[str, typer.Option(help="Widths of boundary bands in pixels, comma-separated.")] = "3,5,8,12",
+    boundary: Annotated[
+        str | None, typer.Option(help="Widths of boundary bands in pixels, comma-separated; default 3,5,8,12.")
+    ] = None,
     metrics: Annotated[str, typer.Option(help="Further ones: boundary_iou,boundary_f.")] = "",
-    mode: Mode = "auto",
-    scales: Scales = "1",
-    flip: Flip = False,
+    mode: ModeOrNone = None,
+    scales: ScalesOrNone = None,
+    flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="Also see the mirror image.")] = None,
     window: Window = None,
-    overlap: Overlap = 1 / 3,
+    overlap: OverlapOrNone = None,
     published: Published = None,
     input_size: InputSize = None,
     device: Device = "auto",
@@ -98,28 +116,54 @@ def evaluate(
 ) -> None:
     """Score a model on every labelled pixel of a split, at the masks' own resolution.
 
+    A training run is tested as its recipe says where no option says otherwise.
     Several processes share the work under torchrun, or by --shard i/n --json FILE and `featalign merge-scores`.
     """
     from featalign.cli.predicting import predictor
+    from featalign.cli.protocol import protocol
     from featalign.cli.reporting import check_folder, write_report
     from featalign.cli.scoring import Asked, score
 
     if output:
         check_folder(output, shard=shard)
-    asked = predictor(
+    test = protocol(
         run,
-        device=device,
-        precision=precision,
+        split=split,
+        layout=layout,
+        layout_options=layout_options,
         mode=mode,
         scales=scales,
         flip=flip,
         window=window,
         overlap=overlap,
+        input_size=input_size,
+        boundary=boundary,
+    )
+    asked = predictor(
+        run,
+        device=device,
+        precision=precision,
+        mode=test.mode,
+        scales=test.scales,
+        flip=test.flip,
+        window=test.window,
+        overlap=test.overlap,
         published=published,
         max_memory=max_memory,
         max_pixels=max_pixels,
     )
-    wanted = Asked(data, split, layout, layout_options, boundary, metrics, input_size, on_error, workers, shard)
+    wanted = Asked(
+        data=data,
+        split=test.split,
+        layout=test.layout,
+        layout_options=list(test.layout_options),
+        boundary=test.boundary,
+        metrics=metrics,
+        input_size=test.input_size,
+        on_error=on_error,
+        workers=workers,
+        shard=shard,
+    )
     done = score(asked, wanted, json=json)
     if output and done:
         write_report(done, output, run=run, data=data, pictures=worst)
@@ -220,12 +264,18 @@ def predict(
     max_pixels: MaxPixels = None,
     shard: ShardOf = None,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out images whose files are complete.")] = False,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="This process, or processes of a Ray cluster.")
+    ] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="With --engine ray: processes that each hold a model.")] = 1,
 ) -> None:
     """Segment images: a palette PNG of class ids and an overlay with a legend for each."""
+    from functools import partial
+
     from featalign.cli.predicting import predict_all, predictor
 
-    asked = predictor(
-        run,
+    build = partial(
+        predictor,
         device=device,
         precision=precision,
         mode=mode,
@@ -238,7 +288,8 @@ def predict(
         max_pixels=max_pixels,
     )
     failed = predict_all(
-        asked,
+        build,
+        run,
         images,
         output,
         size=size,
@@ -247,6 +298,8 @@ def predict(
         probabilities=probabilities,
         shard=shard,
         resume=resume,
+        engine=engine,
+        workers=workers,
     )
     if failed:
         raise typer.Exit(2)
@@ -387,9 +440,7 @@ def share(
 @app.command("check-data")
 def check_data(
     folder: Annotated[Path, typer.Argument(metavar="DATA", help="A folder or a zip file in any known layout.")],
-    layout: Annotated[
-        str, typer.Option(help="How it lies on disk, such as cityscapes; auto looks.")
-    ] = "auto",
+    layout: Annotated[str, typer.Option(help="How it lies on disk, such as cityscapes; auto looks.")] = "auto",
     options: Annotated[
         list[str], typer.Option("--option", metavar="KEY=VALUE", help="An option of the layout; repeatable.")
     ] = [],  # noqa: B006 - Typer copies it
@@ -469,11 +520,13 @@ def models() -> None:
 
 
 @app.command()
-def recipes() -> None:
-    """List the packaged recipes."""
-    from featalign.training import list_recipes, load_recipe
+def recipes(
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the list as Markdown.")] = None,
+) -> None:
+    """List the packaged recipes, the results they aim at, and what runs of them came to here."""
+    from featalign.cli.recipe_list import show_recipes
 
-    table([(name, load_recipe(name).summary) for name in list_recipes()], numbers=False)
+    show_recipes(markdown)
 
 
 @app.command()

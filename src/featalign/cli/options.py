@@ -10,9 +10,11 @@ import typer
 from featalign.errors import ConfigError
 
 Scales = Annotated[str, typer.Option(metavar="S,S,…", help="Sizes at which the image is seen; their answers averaged.")]
+ScalesOrNone = Annotated[str | None, typer.Option(metavar="S,S,…", help="Sizes at which the image is seen.")]
 Flip = Annotated[bool, typer.Option("--flip", help="Also see the mirror image.")]
 Window = Annotated[str | None, typer.Option(metavar="HxW", help="See large images through windows of this size.")]
 Overlap = Annotated[float, typer.Option(help="Part of a window that the next one repeats.")]
+OverlapOrNone = Annotated[float | None, typer.Option(help="Part of a window that the next one repeats.")]
 Published = Annotated[
     Literal["ifa", "alignseg"] | None,
     typer.Option(help="Resize, pad and average as this paper's evaluation code does; see docs/protocols.md."),

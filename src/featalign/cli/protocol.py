@@ -1,0 +1,79 @@
+"""How `eval` tests a run: as its recipe says, unless told otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from featalign.cli.console import err
+from featalign.errors import ConfigError
+from featalign.models.segmentor import Mode
+from featalign.training import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Options of `eval`, as text where they are text there."""
+
+    split: str = "test"
+    layout: str = "auto"
+    layout_options: tuple[str, ...] = ()
+    mode: Mode = "auto"
+    scales: str = "1"
+    flip: bool = False
+    window: str | None = None
+    overlap: float = 1 / 3
+    input_size: str | None = None
+    boundary: str = "3,5,8,12"
+
+
+def protocol(run: Path, **given: Any) -> Protocol:
+    """What is ``given``, and for all that is None or empty what the recipe of the run says, or the default."""
+    file = run / "recipe.yaml"
+    found = Protocol()
+    if file.is_file():
+        try:
+            found = _of(load_recipe(file))
+        except ConfigError as error:
+            err.print(f"note: tested by the defaults, since the run's recipe cannot be read: {error}", markup=False)
+    chosen = {name: value for name, value in given.items() if value is not None and value != []}
+    if chosen.get("layout") not in (None, found.layout):  # options of another layout
+        found = replace(found, layout_options=())
+    if isinstance(chosen.get("layout_options"), list):
+        chosen["layout_options"] = tuple(chosen["layout_options"])
+    result = replace(found, **chosen)
+    _tell(found, result)
+    return result
+
+
+def _of(recipe: Recipe) -> Protocol:
+    test, data = recipe.test, recipe.data
+    return Protocol(
+        split=test.split or data.test_split,
+        layout=data.layout,
+        layout_options=tuple(f"{key}={value}" for key, value in data.options.items()),
+        mode=test.mode,
+        scales=",".join(f"{scale:g}" for scale in test.scales),
+        flip=test.flip,
+        window=_size(test.window),
+        overlap=test.overlap,
+        input_size=_size(test.input_size),
+        boundary=",".join(map(str, test.boundary)) or Protocol.boundary,
+    )
+
+
+def _tell(recipe: Protocol, used: Protocol) -> None:
+    """Name what comes from the recipe and is not the default."""
+    default = Protocol()
+    unusual = [
+        f"{field.name} {getattr(used, field.name)}"
+        for field in fields(Protocol)
+        if getattr(recipe, field.name) == getattr(used, field.name) != getattr(default, field.name)
+    ]
+    if unusual:
+        err.print(f"as the run's recipe says: {', '.join(unusual)}", markup=False)
+
+
+def _size(size: tuple[int, int] | None) -> str | None:
+    return None if size is None else f"{size[0]}x{size[1]}"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from featalign.cli.app import app
+from featalign.cli.protocol import Protocol, protocol
+from featalign.training import Recipe
+
+run_cli = CliRunner().invoke
+
+
+def run_with(folder: Path, *changes: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "recipe.yaml").write_text(Recipe().with_overrides(changes).to_yaml())
+    return folder
+
+
+def test_a_run_is_tested_as_its_recipe_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_with(tmp_path / "run", "test.scales=[0.5, 1]", "test.flip=true", "test.split=val", "test.boundary=[4]")
+    found = protocol(run, split=None, flip=None, layout_options=[])
+    assert (found.split, found.scales, found.flip, found.boundary) == ("val", "0.5,1", True, "4")
+    assert "split val, scales 0.5,1, flip True, boundary 4" in capsys.readouterr().err
+
+
+def test_options_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_with(tmp_path / "run", "test.flip=true", "test.window=[64, 96]", "data.layout=voc")
+    found = protocol(run, flip=False, window="32x32", layout="folder", split="test")
+    assert (found.flip, found.window, found.layout, found.layout_options) == (False, "32x32", "folder", ())
+    assert capsys.readouterr().err == ""
+
+
+def test_a_model_folder_has_the_defaults(tmp_path: Path) -> None:
+    assert protocol(tmp_path, split=None) == Protocol()
+
+
+def test_a_recipe_of_another_time_is_no_obstacle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.yaml").write_text("loss: {ohem: true}\n")
+    assert protocol(tmp_path) == Protocol()
+    assert "tested by the defaults" in capsys.readouterr().err
+
+
+def test_list_shows_aims_and_runs(tmp_path: Path) -> None:
+    page = tmp_path / "recipes.md"
+    result = run_cli(app, ["recipes", "--markdown", str(page)])
+    assert result.exit_code == 0
+    line = next(line for line in result.output.splitlines() if line.startswith("ifa/cityscapes_fpn_ifa_resnet50 "))
+    assert line.split()[1:4] == ["78.0", "not", "run"]
+    assert "IFA Table 1, IFA: miou 78.02" in page.read_text()
+
+
+def test_the_page_is_up_to_date(tmp_path: Path) -> None:
+    page = tmp_path / "recipes.md"
+    run_cli(app, ["recipes", "--markdown", str(page)])
+    assert (Path(__file__).parents[2] / "docs" / "recipes.md").read_text() == page.read_text()
