@@ -206,7 +206,10 @@ def test_unknown_recipe_and_missing_folders(cli, camvid, tmp_path):
 
 def test_a_run_is_not_overwritten(cli, run_folder, camvid):
     before = (run_folder / "log.jsonl").read_bytes()
-    cli("train", "camvid/fpn_ifa_resnet18", "--data", camvid, "--out", run_folder, *settings()).refuses("--overwrite")
+    again = cli("train", "camvid/fpn_ifa_resnet18", "--data", camvid, "--out", run_folder, *settings())
+    assert again.code == 0 and "--overwrite" in again.err
+    other = [*settings(), "--set", "training.lr=0.5"]
+    cli("train", "camvid/fpn_ifa_resnet18", "--data", camvid, "--out", run_folder, *other).refuses("--overwrite")
     assert (run_folder / "log.jsonl").read_bytes() == before
 
 
