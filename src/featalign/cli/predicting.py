@@ -77,7 +77,7 @@ def predict_all(
     _check_engine(engine, workers, part)
     asked, images = build(run), collect_images(sources)
     mine = len(part.of(images) if part else images)
-    settings = {
+    settings: dict[str, Any] = {
         "size": parse_size(size),
         "input_size": parse_size(input_size),
         "area": Area.parse(box) if box else None,

@@ -61,7 +61,9 @@ def trace(graph: ExportGraph, info: ExportInfo) -> ExportedProgram:
     else:
         example, dynamic = (torch.zeros(1, info.in_channels, *info.size, dtype=pixels),), None
     with torch.no_grad():
-        return torch.export.export(graph, example, dynamic_shapes=dynamic)
+        return torch.export.export(
+            graph, example, dynamic_shapes=dynamic, prefer_deferred_runtime_asserts_over_guards=True
+        )
 
 
 def _as_size(size: Tensor) -> Size:

@@ -63,7 +63,8 @@ def grid_taps(
         cell = position.div(whole, rounding_mode="floor")
         offset = (2 * (position - cell * whole) - whole).to(dtype) / whole
         return Taps(cell[:, None], offset[:, None], torch.ones_like(offset)[:, None])
-    left = (2 * position - whole).div(2 * whole, rounding_mode="floor")
+    # Counted one cell further left: not every runtime of exported programs rounds negative quotients down.
+    left = (2 * position + whole).div(2 * whole, rounding_mode="floor") - 1
     offset = (2 * position - (2 * left + 1) * whole).to(dtype) / whole
     return _two_taps(left, offset, cells)
 

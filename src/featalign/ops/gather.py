@@ -55,4 +55,14 @@ def gather_rows(
     if weights is not None:
         shares = torch.cat([weight.expand(batch, -1, -1) for weight in weights], -1).flatten(0, 1).to(rows.dtype)
     bags = torch.cat(indices, -1).flatten(0, 1)
+    if torch.compiler.is_exporting():
+        return _tap_by_tap(rows, bags, shares).view(batch, -1, rows.shape[1])
     return F.embedding_bag(bags, rows, mode="sum", per_sample_weights=shares).view(batch, -1, rows.shape[1])
+
+
+def _tap_by_tap(rows: Tensor, bags: Tensor, shares: Tensor | None) -> Tensor:
+    """``embedding_bag`` in operators that every runtime has and runs at sizes not known before: (Q, T) to (Q, C)."""
+    taken = [F.embedding(index, rows) for index in bags.unbind(-1)]
+    if shares is not None:
+        taken = [values * share[:, None] for values, share in zip(taken, shares.unbind(-1), strict=True)]
+    return sum(taken[1:], start=taken[0])
