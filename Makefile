@@ -26,6 +26,7 @@ test: $(STAMP)  ## run the test suite
 	$(PYTEST) -n 2
 
 test-slow: $(STAMP)  ## run the tests that take minutes
+	$(BIN)/python -m pip install --quiet --editable '.[slow]'
 	$(PYTEST) -m slow
 
 golden: $(STAMP)  ## compare with the published implementations' outputs (FEATALIGN_GOLDEN)
