@@ -108,7 +108,7 @@ def _answers(
         worker, image, tries = running.pop(answer)
         try:
             yield image, ray.get(answer)
-        except ray.exceptions.RayActorError:
+        except ray.exceptions.RayError:  # the job raises none: its process or its machine is gone
             worker = remote.remote(make)
             if tries < TRIES:
                 waiting.append((image, tries + 1))
