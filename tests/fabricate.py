@@ -75,6 +75,9 @@ def _cityscapes(root: Path, options: Options, size: Size, images: int) -> None:
         save(root / "leftImg8bit" / split / "aachen" / f"{stem}_leftImg8bit.png", image)
         folder = root / truth / split / "aachen"
         save(folder / f"{stem}_{truth}_labelIds.png", mask)
+        number = np.arange(size[0])[:, None] * 4 // size[0]  # 0: a group; above: three objects of each class
+        objects = np.where(np.isin(mask, (26, 33)) & (number > 0), mask * 1000 + number, mask)
+        save(folder / f"{stem}_{truth}_instanceIds.png", objects.astype(np.uint16))
         train_ids = np.array([stored.index(v) if v in stored else 255 for v in range(34)])[mask]
         save(folder / f"{stem}_{truth}_labelTrainIds.png", train_ids)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from featalign.cli.console import out, percent, table
 from featalign.errors import ConfigError
 from featalign.inference import Evaluation
+from featalign.inference.grouping import TITLES
 from featalign.metrics import BoundaryFScore, BoundaryIoU
 
 
@@ -41,7 +42,9 @@ def show(found: Evaluation) -> None:
 
 
 def _further(found: Evaluation) -> Iterator[str]:
-    """The means of the metrics that were asked for."""
+    """The means of categories and instances, and of the metrics that were asked for."""
+    for name, mean in found.groups.means.items():
+        yield f"  {TITLES[name]} {percent(mean)}"
     for metric in found.metrics.values():
         if isinstance(metric, BoundaryIoU):
             yield f"  Boundary IoU {percent(metric.scores().miou)}"

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from featalign.data.cache import Stored, fitting, smallest
-from featalign.data.images import Depth, load_image, parse_depth
+from featalign.data.images import Depth, load_image, load_mask, parse_depth
 from featalign.data.layouts.base import Labels
 from featalign.data.pairs import Pair
 from featalign.data.reading import DEFAULT_MAX_PIXELS, UnreadableError
@@ -76,6 +76,17 @@ class SegmentationDataset(Dataset[Sample]):
         """Names and colours."""
         return self.labels.classes
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The group of each class, where the benchmark scores groups too; else empty."""
+        return self.labels.categories
+
+    @property
+    def instance_classes(self) -> tuple[int, ...]:
+        """Ids of the classes whose objects :meth:`instances` tells apart; empty unless all samples have them."""
+        told = self.labels.instances
+        return told.classes if told and self.samples and all(pair.instances for pair in self.samples) else ()
+
     def __len__(self) -> int:
         return len(self.samples)
 
@@ -97,6 +108,17 @@ class SegmentationDataset(Dataset[Sample]):
         """The class ids (H, W) of one mask alone, without its image."""
         stored = self._cache.get(index)
         return stored.mask if stored else self._ids(self.samples[index])
+
+    def instances(self, index: int) -> NDArray[np.int32] | None:
+        """The number of the object at each pixel of one mask, int32 (H, W), 0 where there is none; read anew each time.
+
+        None if the sample has no file that tells. Raises UnreadableError if it is damaged.
+        """
+        told, file = self.labels.instances, self.samples[index].instances
+        if told is None or file is None:
+            return None
+        values = load_mask(file, self.max_pixels).pixels.astype(np.int32)
+        return np.where(values >= told.first, values, 0)
 
     def fill_cache(self) -> None:
         """Decode what is to be kept, by threads, so that worker processes started later share it."""

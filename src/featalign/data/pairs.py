@@ -15,11 +15,12 @@ MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask; ``name`` is what they share."""
+    """An image and its mask; ``name`` is what they share. ``instances``: the file that tells objects apart, if any."""
 
     name: str
     image: File
     mask: File
+    instances: File | None = None
 
 
 @dataclass(frozen=True)

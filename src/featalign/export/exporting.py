@@ -16,7 +16,6 @@ from featalign.errors import ConfigError, ExportError, FeatalignError
 from featalign.export.exported import load_exported
 from featalign.export.graph import ExportGraph, trace
 from featalign.export.images import trial_images
-from featalign.export.limits import refuse
 from featalign.export.metadata import ExportInfo, Precision, Size
 from featalign.export.quantize import Drop, Quantization, judge_drop, measure_drop, quantize, require_nncf
 from featalign.export.targets import Target, target_named
@@ -73,7 +72,6 @@ def export_model(
     path, target = Path(path), target_named(to)
     _check(path, target, precision, mode, quantization)
     model = model.eval()
-    refuse(model, target.name, size)
     info = _info(model, size, precision, mode)
     with _beside(path) as draft:
         _write(model, info, target, draft)

@@ -1,4 +1,4 @@
-"""Rules for operators that PyTorch's ONNX exporter does not know, or makes slow."""
+"""Rules for arithmetic of sizes that PyTorch's ONNX exporter gets wrong."""
 
 from __future__ import annotations
 
@@ -28,32 +28,8 @@ def divide(self: Any, other: Any, rounding_mode: str | None = None) -> Any:
     raise NotImplementedError(f"division with rounding_mode {rounding_mode!r}")
 
 
-def embedding_bag(
-    weight: Any,
-    indices: Any,
-    offsets: Any,
-    scale_grad_by_freq: bool = False,
-    mode: int = 0,
-    sparse: bool = False,
-    per_sample_weights: Any = None,
-    include_last_offset: bool = False,
-    padding_idx: int | None = None,
-) -> Any:
-    """Sums over bags of one size, as :func:`~featalign.ops.gather.gather_sum` has them: gathered and added up.
-
-    The exporter's own rule is a loop over the bags, which here are the pixels.
-    """
-    shape = op.Concat(op.Shape(offsets), op.Constant(value_ints=[-1]), axis=0)
-    rows = op.Gather(weight, op.Reshape(indices, shape))
-    if per_sample_weights is not None:
-        rows = op.Mul(rows, op.Unsqueeze(op.Reshape(per_sample_weights, shape), op.Constant(value_ints=[-1])))
-    total = op.ReduceSum(rows, op.Constant(value_ints=[1]), keepdims=False)
-    return total, offsets, offsets, offsets  # the other three are for gradients
-
-
 RULES: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.remainder.Scalar: remainder,
     torch.ops.aten.div.Tensor_mode: divide,
     torch.ops.aten.div.Scalar_mode: divide,
-    torch.ops.aten.embedding_bag.padding_idx: embedding_bag,
 }

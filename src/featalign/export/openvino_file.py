@@ -45,13 +45,14 @@ class OpenVINOFile:
 
 def open_file(path: Path) -> OpenVINOFile:
     """Raises WeightsError."""
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise WeightsError(f"{path}: its weights {weights.name} are not beside it; copy both files, or export it again")
     try:
         return OpenVINOFile(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise WeightsError(
-            f"{path}: OpenVINO cannot open it ({reason}); it needs {path.stem}.bin beside it; export it again"
-        ) from error
+        raise WeightsError(f"{path}: OpenVINO cannot open it ({reason}); export it again") from error
 
 
 def _extensions() -> list[Any]:

@@ -9,16 +9,18 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 from featalign.data import Batch, Progress, Samples, in_order, load_batches, silent
 from featalign.errors import ConfigError, DataError, did_you_mean
+from featalign.inference.grouping import InstanceCounter, categories_of
 from featalign.inference.measuring import Meter
 from featalign.inference.network import Size
 from featalign.inference.packing import METRICS, Counts
 from featalign.inference.predictor import Predictor
 from featalign.inference.result import Evaluation, merged
-from featalign.metrics import BAND_WIDTHS, boundary_targets, confusion_matrix
+from featalign.metrics import BAND_WIDTHS, InstanceIoU, boundary_targets, confusion_matrix
 from featalign.metrics.counts import class_counts
 from featalign.spec import Classes
 
@@ -44,6 +46,8 @@ def evaluate(
 ) -> Evaluation:
     """Compare a model with every labelled pixel of a split: exact integers, one image in memory at a time.
 
+    Category IoU is in the result if the data's layout has categories, iIoU if all images have files of instances.
+
     Args:
         predictor: model and how it is run.
         samples: images and masks; the answer is asked at each mask's size. Those it leaves out as unreadable
@@ -61,17 +65,21 @@ def evaluate(
         ConfigError: for an unknown metric or a shard that does not exist.
     """
     _check(predictor, samples, metrics, rank, ranks)
-    tally = _Tally(samples.classes, boundary_widths, metrics)
+    objects = InstanceCounter.of(samples)
+    tally = _Tally(samples.classes, boundary_widths, metrics, objects.metric if objects else None)
     meter = Meter(predictor.device)
     order = in_order(len(samples), rank=rank, ranks=ranks)
     loaded: Iterator[Batch] = load_batches(samples, order, workers=workers)
     for batch in progress(loaded, total=len(order), description="evaluating"):
         target = batch["mask"][0].to(predictor.device)
         size = (target.shape[-2], target.shape[-1])
+        numbers = objects.read(batch["name"][0], size) if objects else None
+        if objects and numbers is None:
+            continue
         labels = meter(partial(predictor.labels, batch["image"], size=size, input_size=input_size))[0]
-        tally.add(batch["name"][0], labels, target)
+        tally.add(batch["name"][0], labels, target, numbers)
     skipped = getattr(samples, "skipped", {})
-    found = tally.evaluation(predictor.model.classes, skipped=skipped, meter=meter)
+    found = tally.evaluation(predictor.model.classes, skipped=skipped, meter=meter, categories=categories_of(samples))
     return found.labelled() if ranks == 1 else found
 
 
@@ -100,16 +108,19 @@ def _check(predictor: Predictor, samples: LabelledSamples, metrics: Collection[s
 class _Tally:
     """Counts of the images so far."""
 
-    def __init__(self, classes: Classes, widths: Sequence[int], metrics: Collection[str]) -> None:
+    def __init__(
+        self, classes: Classes, widths: Sequence[int], metrics: Collection[str], instances: InstanceIoU | None
+    ) -> None:
         self._classes, self._ignore = len(classes), classes.ignore_index
         self._matrix = torch.zeros(self._classes, self._classes, dtype=torch.int64)
         self._names: list[str] = []
         self._whole: list[Tensor] = []
         self._bands: dict[int, list[Tensor]] = {width: [] for width in widths}
+        self._instances = instances
         self._metrics = {name: METRICS[name](self._classes, ignore_index=self._ignore) for name in metrics}
 
-    def add(self, name: str, labels: Tensor, target: Tensor) -> None:
-        """Labels and truth (H, W) of one image, on the same device."""
+    def add(self, name: str, labels: Tensor, target: Tensor, numbers: NDArray[np.int32] | None) -> None:
+        """Labels and truth (H, W) of one image, on the same device; its instances where they are counted."""
         matrix = confusion_matrix(labels, target, self._classes, self._ignore)
         self._matrix += matrix
         self._names.append(name)
@@ -118,8 +129,12 @@ class _Tally:
             self._bands[width].append(class_counts(confusion_matrix(labels, band, self._classes, self._ignore)))
         for metric in self._metrics.values():
             metric.update(labels, target)
+        if self._instances is not None and numbers is not None:
+            self._instances.update(labels, target, numbers)
 
-    def evaluation(self, classes: Classes, *, skipped: dict[str, str], meter: Meter) -> Evaluation:
+    def evaluation(
+        self, classes: Classes, *, skipped: dict[str, str], meter: Meter, categories: tuple[str, ...]
+    ) -> Evaluation:
         """By name, whatever the order of the images was."""
         order = sorted(range(len(self._names)), key=self._names.__getitem__)
         return Evaluation(
@@ -132,6 +147,8 @@ class _Tally:
             skipped=dict(skipped),
             seconds=tuple(meter.seconds[i] for i in order),
             peak_memory=meter.peak_memory,
+            categories=categories,
+            instances=self._instances,
         )
 
     def _stacked(self, counts: list[Tensor], order: list[int]) -> Counts:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featalign.metrics import Accumulator, BoundaryFScore, BoundaryIoU
+from featalign.metrics import Accumulator, BoundaryFScore, BoundaryIoU, InstanceIoU
 
 Counts = NDArray[np.int64]
 METRICS: dict[str, type[BoundaryIoU] | type[BoundaryFScore]] = {
@@ -48,3 +48,24 @@ def unpacked_metrics(content: Mapping[str, Any], classes: int, ignore_index: int
         metrics[name] = METRICS[name](classes, ignore_index=ignore_index)
         metrics[name].load_state({key: torch.from_numpy(unpacked(counts)) for key, counts in state.items()})
     return metrics
+
+
+_INSTANCE_SETTINGS = ("instance_classes", "mean_sizes", "categories")
+
+
+def packed_instances(metric: InstanceIoU | None) -> dict[str, Any] | None:
+    """Its settings and counts."""
+    if metric is None:
+        return None
+    settings = {name: getattr(metric, name) for name in _INSTANCE_SETTINGS}
+    return {**settings, "counts": {key: packed(counts.numpy()) for key, counts in metric.state().items()}}
+
+
+def unpacked_instances(content: Mapping[str, Any] | None, classes: int, ignore_index: int) -> InstanceIoU | None:
+    """What :func:`packed_instances` was given. Raises as :func:`unpacked`."""
+    if content is None:
+        return None
+    settings = {name: content[name] for name in _INSTANCE_SETTINGS}
+    metric = InstanceIoU(classes, ignore_index=ignore_index, **settings)
+    metric.load_state({key: torch.from_numpy(unpacked(counts)) for key, counts in content["counts"].items()})
+    return metric

@@ -15,8 +15,17 @@ import torch
 from torch import Tensor
 
 from featalign.errors import DataError
-from featalign.inference.packing import Counts, packed, packed_metrics, unpacked, unpacked_metrics
-from featalign.metrics import Accumulator, Scores, scores
+from featalign.inference.grouping import GroupScores
+from featalign.inference.packing import (
+    Counts,
+    packed,
+    packed_instances,
+    packed_metrics,
+    unpacked,
+    unpacked_instances,
+    unpacked_metrics,
+)
+from featalign.metrics import Accumulator, InstanceIoU, Scores, scores
 from featalign.metrics.counts import iou, mean_accuracy, mean_iou, pixel_accuracy
 from featalign.spec import Classes
 
@@ -35,6 +44,8 @@ class Evaluation:
         skipped: the images that could not be read, with the reason.
         seconds: of each image, network alone.
         peak_memory: bytes that the network and its answers took at most, None where the system does not say.
+        categories: the category of each class; empty where the data have none.
+        instances: what was counted of single objects; None where the data do not tell them apart.
     """
 
     classes: Classes
@@ -46,6 +57,8 @@ class Evaluation:
     skipped: Mapping[str, str] = field(default_factory=dict)
     seconds: tuple[float, ...] = ()
     peak_memory: int | None = None
+    categories: tuple[str, ...] = ()
+    instances: InstanceIoU | None = None
 
     @property
     def images(self) -> int:
@@ -61,6 +74,11 @@ class Evaluation:
     def scores(self) -> Scores:
         """Over all labelled pixels."""
         return scores(self.matrix)
+
+    @cached_property
+    def groups(self) -> GroupScores:
+        """Category IoU and iIoU, as far as the data have categories and instances."""
+        return GroupScores.of(self.matrix, self.classes, self.categories, self.instances)
 
     @cached_property
     def boundary(self) -> dict[int, Scores]:
@@ -87,21 +105,30 @@ class Evaluation:
             skipped=dict(sorted({**self.skipped, **other.skipped}.items())),
             seconds=tuple(seconds[i] for i in order),
             peak_memory=max(peaks, default=None),
+            categories=self.categories,
+            instances=self.instances + other.instances if self.instances and other.instances else None,
         )
 
     def _check_addable(self, other: Evaluation) -> None:
         twice = set(self.names) & set(other.names)
         if twice:
             raise DataError(f'{len(twice)} images are in both parts, among them "{min(twice)}"; merge each shard once')
-        ours, theirs = ((part.classes, set(part.per_image_bands), set(part.metrics)) for part in (self, other))
+        ours, theirs = (
+            (part.classes, set(part.per_image_bands), set(part.metrics), part.categories, part.instances is None)
+            for part in (self, other)
+        )
         if ours != theirs:
-            raise DataError("the parts have other classes, boundary widths or metrics; score all shards alike")
+            raise DataError(
+                "the parts have other classes, categories, boundary widths or metrics, or only one has instances; "
+                "score all shards alike"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; absent classes have no IoU and are named. :meth:`from_json` reads all of it back."""
         return {
             "images": self.images,
             **_named(self.scores, self.classes),
+            **self.groups.to_json(),
             "boundary": {f"{width}px": _named(band, self.classes) for width, band in self.boundary.items()},
             **{name: metric.scores().to_json() for name, metric in self.metrics.items()},  # type: ignore[attr-defined]
             "confusion": self.matrix.tolist(),
@@ -114,6 +141,8 @@ class Evaluation:
                 "per_image": packed(self.per_image),
                 "per_image_bands": {str(width): packed(counts) for width, counts in self.per_image_bands.items()},
                 "metrics": packed_metrics(self.metrics),
+                "categories": list(self.categories),
+                "instances": packed_instances(self.instances),
                 "seconds": list(self.seconds),
             },
         }
@@ -134,6 +163,8 @@ class Evaluation:
                 skipped=dict(content["skipped"]),
                 seconds=tuple(counts["seconds"]),
                 peak_memory=content["peak_memory"],
+                categories=tuple(counts.get("categories", ())),
+                instances=unpacked_instances(counts.get("instances"), len(classes), classes.ignore_index),
             )
         except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
             raise DataError(f"is not what `featalign eval --json` writes ({error!r})") from error

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import nan
 
 import numpy as np
 
 from featalign.figures.differences import Differences
 from featalign.figures.palette import occurring
 from featalign.inference import Evaluation
+from featalign.inference.grouping import TITLES
 from featalign.metrics import BoundaryFScore, BoundaryIoU
 from featalign.metrics.counts import ratio, recall
 from featalign.reports.charts import confusion_map, curve
@@ -54,6 +56,7 @@ def evaluation_report(
     parts = [
         tiles(dict(_summary(found))),
         _classes(found),
+        *([_categories(found)] if found.categories else []),
         *([_bands(found)] if found.boundary else []),
         _confusion(found),
         *([_examples("Worst images", worst, ranked, found)] if worst else []),
@@ -72,6 +75,8 @@ def _summary(found: Evaluation) -> Iterator[tuple[str, str]]:
     yield "mIoU", f"{percent(found.scores.miou)} %"
     yield "pixel accuracy", f"{percent(found.scores.pixel_accuracy)} %"
     yield "mean accuracy", f"{percent(found.scores.mean_accuracy)} %"
+    for key, mean in found.groups.means.items():
+        yield TITLES[key], f"{percent(mean)} %"
     if found.boundary:
         width = min(found.boundary)
         yield f"mIoU within {width} px of boundaries", f"{percent(found.boundary[width].miou)} %"
@@ -114,9 +119,26 @@ def _columns(found: Evaluation) -> Iterator[tuple[str, tuple[Sequence[float], fl
     yield "IoU", (found.scores.iou, found.scores.miou)
     yield "recall", (recall(counts).tolist(), found.scores.mean_accuracy)
     yield "precision", (ratio(counts[0], counts[0] + counts[1]).tolist(), None)
+    if found.instances:
+        yield "iIoU", ([found.groups.iiou.get(name, nan) for name in found.classes.names], found.groups.means["iiou"])
     for width, band in sorted(found.boundary.items()):
         yield f"IoU, {width} px", (band.iou, band.miou)
     yield from _further(found)
+
+
+def _categories(found: Evaluation) -> Html:
+    groups = found.groups
+    columns = {"category_iou": groups.category_iou, "category_iiou": groups.category_iiou}
+    columns = {key: values for key, values in columns.items() if values}
+    rows = [
+        [name, *(percent_cell(values.get(name, nan)) for values in columns.values())] for name in groups.category_iou
+    ]
+    foot = ["mean", *(percent(groups.means[key]) for key in columns)]
+    return section(
+        "Categories",
+        table(["category", *(TITLES[key] for key in columns)], rows, foot=foot, sortable=True),
+        note="In percent. A class labelled as another one of its category is right here.",
+    )
 
 
 def _bands(found: Evaluation) -> Html:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featalign.errors import DataError, did_you_mean
+from featalign.inference.grouping import TITLES
 from featalign.models import Segmentor
 from featalign.models.card import Measured, ModelCard, Origin, Stated
 from featalign.training.recipe import Recipe
@@ -112,6 +113,7 @@ def _measured(path: Path, content: Mapping[str, Any], protocol: str, model: Segm
         raise DataError(f'{path}: scores of another model, with a class "{unknown[0]}"; {hint}')
     scores = {"mIoU": content["miou"], "pixel accuracy": content["pixel_accuracy"]}
     scores["mean accuracy"] = content["mean_accuracy"]
+    scores |= {title: content[key] for key, title in TITLES.items() if content.get(key) is not None}
     scores |= {f"mIoU within {band} of boundaries": s["miou"] for band, s in content.get("boundary", {}).items()}
     scores |= {"boundary IoU": content["boundary_iou"]["miou"]} if content.get("boundary_iou") else {}
     scores |= {"boundary F": content["boundary_f"]["mean"]} if content.get("boundary_f") else {}

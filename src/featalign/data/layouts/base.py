@@ -31,11 +31,33 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Instances:
+    """How files of instances are read.
+
+    Attributes:
+        classes: ids of the classes whose objects are told apart.
+        first: smallest value of a file that is one object; below are classes and groups of objects.
+    """
+
+    classes: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True)
 class Labels:
-    """How mask files are read and what their values mean."""
+    """How mask files are read and what their values mean.
+
+    Attributes:
+        map: stored value to class id.
+        read: from a file to stored values.
+        categories: the group of each class, where the benchmark scores these too; else empty.
+        instances: what the pairs' files of instances mean, where a layout has any.
+    """
 
     map: LabelMap
     read: MaskReader = load_mask
+    categories: tuple[str, ...] = ()
+    instances: Instances | None = None
 
     @property
     def classes(self) -> Classes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from featalign.data.files import File
 from featalign.data.findings import Finding
 from featalign.data.labels import LabelMap, identity
-from featalign.data.layouts.base import Labels, Layout, Option, Settings
+from featalign.data.layouts.base import Instances, Labels, Layout, Option, Settings
 from featalign.data.layouts.table import class_table
 from featalign.data.pairs import Split, endings, pair_files
 from featalign.data.sources import Tree
@@ -35,9 +36,22 @@ def _scan(tree: Tree, split: str, settings: Settings) -> Split:
     images = _by_city(tree, f"leftImg8bit/{split}", "_leftImg8bit.png")
     masks = _by_city(tree, f"{truth}/{split}", ending)
     if masks or not images:
-        return pair_files(split, images, masks)
+        return _with_instances(
+            pair_files(split, images, masks), _by_city(tree, f"{truth}/{split}", f"_{truth}_instanceIds.png")
+        )
     cure = "; cityscapesScripts' createTrainIdLabelImgs makes them" if "TrainIds" in ending else ""
     return Split(split, (), (Finding("error", split, tree.path(f"{truth}/{split}"), f"holds no *{ending}{cure}"),))
+
+
+def _with_instances(found: Split, files: Mapping[str, File]) -> Split:
+    """Files of instances are optional, but some alone would score some images alone."""
+    missing = [pair for pair in found.pairs if pair.name not in files]
+    if not missing:
+        return replace(found, pairs=tuple(replace(pair, instances=files[pair.name]) for pair in found.pairs))
+    if len(missing) == len(found.pairs):
+        return found
+    message = f"{len(missing)} of {len(found.pairs)} masks have no *_instanceIds.png beside them: iIoU is left out"
+    return replace(found, findings=(*found.findings, Finding("note", found.name, missing[0].mask, message)))
 
 
 def _by_city(tree: Tree, folder: str, ending: str) -> dict[str, File]:
@@ -49,8 +63,11 @@ def _labels(tree: Tree, settings: Settings) -> Labels:
     table = class_table("cityscapes")
     if settings["labels"] == "trainIds":
         train_ids = identity(table.classes)
-        return Labels(LabelMap(table.classes, train_ids.ids, train_ids.ignored, "trainIds", _cure_train_ids))
-    return Labels(LabelMap(table.classes, table.ids, table.ignored, "labelIds", _cure_label_ids))
+        labels = LabelMap(table.classes, train_ids.ids, train_ids.ignored, "trainIds", _cure_train_ids)
+    else:
+        labels = LabelMap(table.classes, table.ids, table.ignored, "labelIds", _cure_label_ids)
+    apart = tuple(i for i, has in enumerate(table.has_instances) if has)
+    return Labels(labels, categories=table.categories, instances=Instances(apart, first=1000))
 
 
 def _cure_label_ids(counts: Mapping[int, int]) -> str:
