@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,13 @@ class ExportedModel:
     Attributes:
         info: what the file says of itself.
         classes, in_channels, normalization: as of the network that was exported.
+        digest: of the file and what lies beside it, by which a folder of answers knows what they were made by.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, *, digest: str) -> None:
         self.runner = runner
         self.info: ExportInfo = runner.info
+        self.digest = digest
 
     @property
     def classes(self) -> Classes:
@@ -101,7 +104,17 @@ def load_exported(path: Path | str) -> ExportedModel:
         raise WeightsError(f"{path}: is no exported network; expected a file ending in {suffixes}")
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
-    return ExportedModel(target.open(path))
+    return ExportedModel(target.open(path), digest=_digest(path))
+
+
+def _digest(path: Path) -> str:
+    """Of a file, OpenVINO's weights and those of a very large ONNX graph."""
+    digest = hashlib.sha256()
+    for part in (path, path.with_suffix(".bin"), path.with_name(f"{path.name}.data")):
+        if part.is_file():
+            with part.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def _array(pixels: Tensor) -> np.ndarray:
