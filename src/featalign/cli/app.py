@@ -413,6 +413,38 @@ def export(
 
 
 @app.command()
+def optimize(
+    run: Annotated[Path, typer.Argument(help="A training run or a model folder.")],
+    output: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Gets the prepared model; it is used like any other.")
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Of the images that it is to be fast on.")] = "512x1024",
+    images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Its first images are tried; drawn scenes by default.")
+    ] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Also try torch.compile on the backbone.")] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the labels that the form advised may change.")
+    ] = 0.01,
+    device: Device = "auto",
+    json: Json = None,
+) -> None:
+    """Prepare a model for inference: fold its batch norms, and measure here what that and half precision bring."""
+    from featalign.cli.optimizing import optimize_run
+
+    optimize_run(
+        run,
+        output,
+        size=parse_size(size) or (512, 1024),
+        images=images,
+        compiled=compiled,
+        tolerance=tolerance,
+        device=device,
+        json=json,
+    )
+
+
+@app.command()
 def share(
     run: Annotated[Path, typer.Argument(help="A training run or a model folder.")],
     to: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the model and its card.")] = None,

@@ -31,7 +31,7 @@ from featalign.models.segmentor import Mode
 from featalign.spec import Classes
 
 Precision = Literal["fp32", "bf16", "fp16"]
-_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Predictor:
         return EncoderMemory(self.model) if isinstance(self.model, Segmentor) else None
 
     def _context(self) -> AbstractContextManager[None]:
-        half = _HALF.get(self.precision)
+        half = HALF.get(self.precision)
         return nullcontext() if half is None else torch.autocast(self.device.type, half)
 
 

@@ -1,6 +1,6 @@
 """The networks, how to build them by name, and how to store and load them."""
 
-from featalign.models.factory import create_model, list_models, model_choices, model_options
+from featalign.models.factory import add_network, create_model, list_models, model_choices, model_options
 from featalign.models.published import load_published
 from featalign.models.segmentor import Features, Segmentor
 from featalign.models.storage import load_model, save_model
@@ -8,6 +8,7 @@ from featalign.models.storage import load_model, save_model
 __all__ = [
     "Features",
     "Segmentor",
+    "add_network",
     "create_model",
     "list_models",
     "load_model",

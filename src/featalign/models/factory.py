@@ -59,6 +59,28 @@ def create_model(name: str, *, classes: int | Sequence[str] | Classes, **options
     return model
 
 
+def add_network(name: str, builder: Callable[..., Segmentor]) -> None:
+    """Make a network of your own known by name: to :func:`create_model`, and so to recipes, training and stored models.
+
+    Args:
+        name: a new one.
+        builder: ``builder(classes, *, …)``, every option keyword-only with a default. Recipes give it ``backbone``,
+            ``pretrained`` and ``in_channels``, and ``align``, ``width`` and ``aspp`` where they say something for them.
+            The network has a module ``backbone``, whose learning rate may differ from all else's.
+
+    Raises:
+        ConfigError: for a name that is taken, or a builder without options that recipes give.
+    """
+    if name in _BUILDERS:
+        raise ConfigError(f'the name "{name}" is taken; choose another')
+    given = {"backbone", "pretrained", "in_channels"}
+    parameters = inspect.signature(builder).parameters.values()
+    missing = given - {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    if missing:
+        raise ConfigError(f'the builder of "{name}" lacks the keyword-only options {", ".join(sorted(missing))}')
+    _BUILDERS[name] = builder
+
+
 def list_models() -> list[str]:
     """The names that :func:`create_model` knows."""
     return sorted(_BUILDERS)

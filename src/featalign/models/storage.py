@@ -18,6 +18,7 @@ import featalign
 from featalign.errors import DataError, WeightsError
 from featalign.files import atomic_path, write_atomically
 from featalign.models.factory import create_model
+from featalign.models.folding import folded
 from featalign.models.hub import PREFIX, HubModel, fetch
 from featalign.models.segmentor import Segmentor
 from featalign.spec import Classes, Normalization
@@ -47,6 +48,7 @@ def save_model(model: Segmentor, folder: Path | str) -> None:
         "model": {**model.config, "pretrained": False},
         **model.classes.to_json(),
         "normalization": asdict(model.normalization),
+        "folded": model.folded,
     }
     write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
@@ -70,6 +72,7 @@ def load_model(source: Path | str, *, local_files_only: bool = False) -> Segment
         # Whatever the file says, building the network reads no other weights.
         model = create_model(**{**config["model"], "pretrained": False}, classes=Classes.from_json(config))
         model.normalization = Normalization.from_json(config["normalization"])
+        model = folded(model) if config.get("folded") else model
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise WeightsError(f"{folder / CONFIG}: does not describe a model ({error})") from error
     fit_state(model, read_safetensors(folder / WEIGHTS), source=str(folder / WEIGHTS))

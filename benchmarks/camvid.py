@@ -1,0 +1,196 @@
+"""Does alignment pay? Every aligner, and peers, trained and tested on CamVid under one recipe.
+
+    python benchmarks/camvid.py short --data camvid-480/camvid --full camvid-full/camvid --runs runs/evidence
+    python benchmarks/camvid.py short … --rows bilinear ifa --seeds 0 1 2      # these, in this order
+
+One line per row and seed is appended to benchmarks/results/camvid-BUDGET.jsonl as it finishes; what is there is not run
+again, and a run that was killed goes on from its checkpoint. The checkpoint is chosen on `val`; `test` is scored once,
+at 480x360 and, from the same 480x360 inputs, at 960x720 against the masks of that size. `evidence.py` makes the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import peers
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import featalign
+from featalign.data import open_dataset
+from featalign.inference import Evaluation, Predictor, evaluate
+from featalign.models import Segmentor
+from featalign.training import Recipe
+from featalign.training.run import build_model, train
+
+RESULTS = Path(__file__).parent / "results"
+SIZE = (360, 480)
+
+MLP = {"hidden": [128, 64]}
+BLENDED = {**MLP, "blend": "bilinear"}
+ROWS: dict[str, dict[str, Any]] = {
+    "nearest": {"name": "fpn", "align": "nearest", "options": MLP},
+    "bilinear": {"name": "fpn", "align": "bilinear", "options": MLP},
+    "deconvolution": {"name": "fpn", "align": "deconvolution", "options": MLP},
+    "upsampling": {"name": "fpn", "align": "upsampling", "options": MLP},
+    "carafe": {"name": "fpn", "align": "carafe", "options": MLP},
+    "ifa": {"name": "fpn", "align": "ifa", "options": MLP},
+    "ifa_star": {"name": "fpn", "align": "ifa", "aspp": 64, "options": MLP},
+    "ifa_blended": {"name": "fpn", "align": "ifa", "options": BLENDED},
+    "fpn_add": {"name": "semantic_fpn", "align": "nearest"},
+    "sfnet": {"name": "sfnet"},
+    "alignfa": {"name": "semantic_fpn", "align": "alignfa"},
+    "fapn": {"name": "semantic_fpn", "align": "fapn"},
+    "fapn_realtime": {"name": "fapn_realtime", "width": None},
+    "alignseg": {"name": "alignseg"},
+    "deeplabv3plus": {"name": "deeplabv3plus", "align": "bilinear"},
+    "deeplabv3plus_ifa": {"name": "deeplabv3plus", "align": "ifa", "options": MLP},
+    "pspnet": {"name": "pspnet", "align": "bilinear"},
+    "pspnet_ifa": {"name": "pspnet", "align": "ifa", "options": MLP},
+    "smp_fpn": {"name": "smp_fpn", "width": None},
+    "smp_deeplabv3plus": {"name": "smp_deeplabv3plus", "width": None},
+    "smp_upernet": {"name": "smp_upernet", "width": None},
+    **{
+        f"{align}_stride{32 * extra}": {"name": "fpn", "align": align, "options": {**MLP, "extra_stride": extra}}
+        for extra in (2, 4)
+        for align in ("bilinear", "ifa")
+    },
+}
+"""What differs from row to row: the model, and nothing else but where a blended function is asked in training."""
+
+BUDGETS: dict[str, dict[str, Any]] = {
+    "short": {  # a few minutes per row on one CPU core with bf16
+        "backbone": "resnet18",
+        "width": 64,
+        "data": {"crop": 192, "cache": True, "workers": 1, "jitter": 0.5, "scales": [0.5, 1.5]},
+        "training": {"iterations": 600, "batch": 8, "lr": 0.03, "warmup": 50, "validate_every": 150},
+    },
+    "long": {  # to convergence on a GPU
+        "backbone": "resnet18",
+        "width": 128,
+        "data": {"crop": 320, "cache": True, "workers": 8, "jitter": 0.5, "scales": [0.5, 2.0]},
+        "training": {"iterations": 20000, "batch": 16, "lr": 0.03, "warmup": 500, "validate_every": 2000, "ema": 0.999},
+    },
+}
+
+
+def recipe(row: str, budget: dict[str, Any], seed: int) -> Recipe:
+    """The one recipe with the model of ``row``. No auxiliary head: peers have none."""
+    model = {"backbone": budget["backbone"], "width": budget["width"], **ROWS[row]}
+    query = "mixed" if row == "ifa_blended" else "grid"
+    training = {**budget["training"], "precision": "bf16", "query": query, "seed": seed, "checkpoint_every": 200}
+    loss = {"auxiliary_weight": 0.0}
+    return Recipe.from_content({"model": model, "data": budget["data"], "training": training, "loss": loss})
+
+
+def result(folder: Path, data: Path, full: Path | None, base: Recipe) -> dict[str, Any]:
+    """Everything that is reported of a trained row; ``base``: what latency is relative to."""
+    model = featalign.load(folder)
+    test = open_dataset(data, "test")
+    found = {"480x360": _scores(evaluate(Predictor(model), test))}
+    if full is not None:
+        native = open_dataset(full, "test")
+        for mode in ("resized", "dense") if model.implicit is not None else ("resized",):
+            scored = evaluate(Predictor(model, mode=mode), native, input_size=SIZE)
+            found[f"960x720 {mode}"] = _scores(scored)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "multiply_adds": multiply_adds(model),
+        "val": {"miou": metrics["validation"]["miou"], "step": metrics["validation"]["step"]},
+        "curve": _curve(folder),
+        "test": found,
+        "latency": latency(model, build_model(base, test.classes)),
+        "seconds_per_iteration": metrics["seconds_per_iteration"],
+    }
+
+
+def multiply_adds(model: Segmentor) -> int:
+    """Of the logits on the finest grid for one image of 480x360."""
+    shapes = copy.deepcopy(model).to("meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        shapes.native(shapes.encode(torch.empty(1, 3, *SIZE, device="meta")))
+    return counter.get_total_flops() // 2
+
+
+def latency(model: Segmentor, base: Segmentor, *, turns: int = 7) -> float:
+    """Process time for one image of 480x360, relative to ``base``: one thread, in turns, medians."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    image = torch.randn(1, 3, *SIZE).contiguous(memory_format=torch.channels_last)
+    networks = [network.to(memory_format=torch.channels_last).eval() for network in (model, base)]
+    spent: list[list[float]] = [[], []]
+    with torch.inference_mode():
+        for _ in range(turns + 1):
+            for network, times in zip(networks, spent, strict=True):
+                start = time.process_time()
+                network(image)
+                times.append(time.process_time() - start)
+    torch.set_num_threads(threads)
+    return statistics.median(spent[0][1:]) / statistics.median(spent[1][1:])
+
+
+def _scores(found: Evaluation) -> dict[str, Any]:
+    return {
+        "images": found.images,
+        "miou": found.scores.miou,
+        "pixel_accuracy": found.scores.pixel_accuracy,
+        "bands": {str(width): scores.miou for width, scores in found.boundary.items()},
+        "iou": dict(zip(found.classes.names, found.scores.iou, strict=True)),
+    }
+
+
+def _curve(folder: Path) -> list[tuple[int, float]]:
+    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [(line["step"], line["miou"]) for line in lines if line["kind"] == "validation"]
+
+
+def run(options: argparse.Namespace) -> None:
+    budget = BUDGETS[options.budget]
+    store = RESULTS / f"camvid-{options.budget}.jsonl"
+    store.parent.mkdir(exist_ok=True)
+    for seed in options.seeds:
+        for row in options.rows:
+            if (row, seed) in stored(store, budget):
+                continue
+            folder = options.runs / options.budget / f"{row}-{seed}"
+            train(recipe(row, budget, seed), data=options.data, out=folder, device=options.device)
+            found = result(folder, options.data, options.full, base=recipe("bilinear", budget, seed))
+            with store.open("a") as file:
+                file.write(json.dumps({"row": row, "seed": seed, "budget": budget, **found}) + "\n")
+            test = found["test"]["480x360"]
+            print(
+                f"{row} seed {seed}: test mIoU {100 * test['miou']:.2f}, 3 px {100 * test['bands']['3']:.2f}",
+                flush=True,
+            )
+
+
+def stored(store: Path, budget: dict[str, Any]) -> set[tuple[str, int]]:
+    """Rows and seeds that are there. Exits if any was run with another budget."""
+    lines = [json.loads(line) for line in store.read_text().splitlines()] if store.exists() else []
+    if any(line["budget"] != budget for line in lines):
+        raise SystemExit(f"{store}: holds rows of another budget; move the file away to begin anew")
+    return {(line["row"], line["seed"]) for line in lines}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("budget", choices=BUDGETS)
+    parser.add_argument("--data", type=Path, required=True, help="CamVid at 480x360")
+    parser.add_argument("--full", type=Path, help="CamVid at 960x720")
+    parser.add_argument("--runs", type=Path, required=True, help="where the run folders go")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--device", default="auto")
+    peers.add()
+    run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

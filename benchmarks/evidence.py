@@ -1,0 +1,154 @@
+"""The page about what alignment brought on CamVid, made from the result files of `camvid.py`.
+
+    python benchmarks/evidence.py benchmarks/results/camvid-short.jsonl docs/evidence.md
+
+What lies between the two marks of the page is replaced. A difference is called one only where its 95 % interval by
+Student's t over the seeds that both rows share leaves out 0.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+MARKS = "<!-- evidence: begin -->", "<!-- evidence: end -->"
+BASE = "bilinear"
+WIDTHS = ("3", "5", "8", "12")
+QUANTILES = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # of Student's t at 97.5 %, by the number of seeds
+
+Rows = dict[str, dict[int, dict[str, Any]]]
+
+
+def read(store: Path) -> Rows:
+    """Results by row and seed."""
+    rows: Rows = defaultdict(dict)
+    for line in map(json.loads, store.read_text().splitlines()):
+        rows[line["row"]][line["seed"]] = line
+    return rows
+
+
+def spread(values: Iterable[float], *, scale: float = 100) -> str:
+    """Mean and sample standard deviation, in percent."""
+    found = [scale * value for value in values]
+    mean = f"{statistics.mean(found):.2f}"
+    return f"{mean} ± {statistics.stdev(found):.2f}" if len(found) > 1 else mean
+
+
+def table(header: list[str], lines: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *lines])
+
+
+def networks(rows: Rows) -> str:
+    """Size, speed and scores at 480x360."""
+    lines = []
+    for row, seeds in rows.items():
+        one, tests = next(iter(seeds.values())), [found["test"]["480x360"] for found in seeds.values()]
+        lines.append(
+            [
+                f"`{row}`",
+                str(len(seeds)),
+                f"{one['parameters'] / 1e6:.2f}",
+                f"{one['multiply_adds'] / 1e9:.2f}",
+                f"{statistics.median(found['latency'] for found in seeds.values()):.2f}",
+                spread(found["val"]["miou"] for found in seeds.values()),
+                spread(test["miou"] for test in tests),
+                spread(test["pixel_accuracy"] for test in tests),
+                *(spread(test["bands"][width] for test in tests) for width in WIDTHS),
+            ]
+        )
+    bands = [f"{width} px" for width in WIDTHS]
+    header = ["row", "seeds", "M parameters", "G multiply-adds", "time", "val mIoU", "test mIoU", "accuracy", *bands]
+    return table(header, lines)
+
+
+def native(rows: Rows) -> str:
+    """The same models asked at 960x720 from 480x360 inputs."""
+    lines = []
+    for row, seeds in rows.items():
+        for key in next(iter(seeds.values()))["test"]:
+            if key.startswith("960x720"):
+                tests = [found["test"][key] for found in seeds.values()]
+                scores = [spread(test["miou"] for test in tests), spread(test["pixel_accuracy"] for test in tests)]
+                bands = [spread(test["bands"][width] for test in tests) for width in WIDTHS]
+                lines.append([f"`{row}`", key.removeprefix("960x720 "), *scores, *bands])
+    return table(["row", "asked", "mIoU", "accuracy", *(f"{width} px" for width in WIDTHS)], lines)
+
+
+def against_base(rows: Rows) -> list[str]:
+    """What each row differs from the bilinear one, over the seeds that both have."""
+    lines = []
+    for row, seeds in rows.items():
+        shared = sorted(seeds.keys() & rows[BASE].keys()) if row != BASE else []
+        if len(shared) > 1:
+            for name, score in (("mIoU", _miou), ("mIoU within 3 px of a boundary", _band)):
+                found = [score(seeds[s]["test"]["480x360"]) - score(rows[BASE][s]["test"]["480x360"]) for s in shared]
+                lines.append(f"- `{row}` - `{BASE}`, {name}: {difference(found)}")
+    return lines
+
+
+def finer(rows: Rows) -> list[str]:
+    """What asking every pixel at 960x720 brought over the model's own resized stride-4 answer."""
+    lines = []
+    for row, seeds in rows.items():
+        both = [found["test"] for found in seeds.values() if "960x720 dense" in found["test"]]
+        for name, score in (("mIoU", _miou), ("mIoU within 3 px", _band)):
+            found = [score(test["960x720 dense"]) - score(test["960x720 resized"]) for test in both]
+            if found:
+                lines.append(f"- `{row}`, {name}: {difference(found)}")
+    return lines
+
+
+def difference(found: list[float]) -> str:
+    """In points, with the verdict."""
+    points = [100 * value for value in found]
+    shown = ", ".join(f"{value:+.2f}" for value in points)
+    if len(points) < 2:
+        return f"{shown} (one seed: nothing can be claimed)"
+    mean, error = statistics.mean(points), statistics.stdev(points) / math.sqrt(len(points))
+    reach = QUANTILES[len(points)] * error
+    verdict = "more" if mean > reach else "less" if mean < -reach else "no difference can be claimed"
+    return f"{mean:+.2f} ± {reach:.2f} ({shown}): {verdict}"
+
+
+def _miou(test: dict[str, Any]) -> float:
+    return float(test["miou"])
+
+
+def _band(test: dict[str, Any]) -> float:
+    return float(test["bands"]["3"])
+
+
+def curves(rows: Rows) -> str:
+    """Validation mIoU over the iterations, means over the seeds."""
+    steps = [str(step) for step, _ in next(iter(next(iter(rows.values())).values()))["curve"]]
+    lines = []
+    for row, seeds in rows.items():
+        columns = zip(*([miou for _, miou in found["curve"]] for found in seeds.values()), strict=True)
+        lines.append([f"`{row}`", *(f"{100 * statistics.mean(column):.1f}" for column in columns)])
+    return table(["row", *steps], lines)
+
+
+def page(rows: Rows) -> str:
+    parts = [
+        ("## At 480x360", [networks(rows)]),
+        ("## At 960x720, from 480x360", [native(rows)]),
+        ("## Against the bilinear row", against_base(rows)),
+        ("## Asking every pixel", finer(rows)),
+        ("## Validation while training", [curves(rows)]),
+    ]
+    return "\n\n".join(f"{title}\n\n" + "\n".join(lines) for title, lines in parts if lines)
+
+
+def main(store: Path, target: Path) -> None:
+    before, rest = target.read_text().split(MARKS[0])
+    target.write_text(f"{before}{MARKS[0]}\n{page(read(store))}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,69 @@
+"""Networks of segmentation_models.pytorch behind this library's calls: trained, scored and timed as all others.
+
+    import peers; peers.add()     # then create_model("smp_fpn", backbone="resnet18", classes=11), recipes too
+
+Encoder (timm's, as ours), decoder and head are theirs, untouched, with their default widths. Their own forward pass
+ends with the head's enlargement between aligned corners; here the stride-4 logits are taken before it, and enlarged
+alike when an answer is asked for (``align_corners=True``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import segmentation_models_pytorch as smp
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from featalign.models import Features, Segmentor, add_network
+from featalign.spec import Classes
+
+NETWORKS = {
+    "smp_fpn": smp.FPN,
+    "smp_deeplabv3plus": smp.DeepLabV3Plus,
+    "smp_upernet": smp.UPerNet,
+    "smp_segformer": smp.Segformer,
+}
+STRIDE, COARSEST = 4, 32
+
+
+class Peer(Segmentor):
+    """A network of segmentation_models.pytorch whose head enlarges 4 times.
+
+    Images are filled up to multiples of 32 with repeated pixels, which is what these networks need; the surplus of the
+    answer is cut off.
+    """
+
+    auxiliary = None
+
+    def __init__(self, classes: Classes, *, network: nn.Module, in_channels: int) -> None:
+        super().__init__(classes, in_channels=in_channels, strides=(STRIDE,), auto_mode="resized", align_corners=True)
+        self.backbone, self.decoder, self.head = network.encoder, network.decoder, network.segmentation_head[0]
+
+    def encode(self, images: Tensor) -> Features:
+        self.check_images(images)
+        height, width = images.shape[-2:]
+        padded = F.pad(images, (0, -width % COARSEST, 0, -height % COARSEST), mode="replicate")
+        decoded = self.decoder(self.backbone(padded))
+        return Features([decoded[:, :, : -(-height // STRIDE), : -(-width // STRIDE)]], self.strides, (height, width))
+
+    def native(self, features: Features) -> Tensor:
+        logits: Tensor = self.head(features.maps[0])
+        return logits
+
+
+def builder(network: Callable[..., nn.Module]) -> Callable[..., Peer]:
+    """The builder of one network, as ``create_model`` calls it."""
+
+    def build(classes: Classes, *, backbone: str = "resnet18", pretrained: bool = False, in_channels: int = 3) -> Peer:
+        weights = "imagenet" if pretrained else None
+        built = network(f"tu-{backbone}", encoder_weights=weights, in_channels=in_channels, classes=len(classes))
+        return Peer(classes, network=built, in_channels=in_channels)
+
+    return build
+
+
+def add() -> None:
+    """Make them known to create_model and to recipes."""
+    for name, network in NETWORKS.items():
+        add_network(name, builder(network))

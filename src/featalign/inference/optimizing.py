@@ -1,0 +1,154 @@
+"""What preparing a network for inference brings on this machine: each form of it timed and compared, side by side."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from featalign.data import normalize, read_image
+from featalign.data.scenes import SceneDataset
+from featalign.errors import ConfigError
+from featalign.inference.devices import choose_device
+from featalign.inference.listing import collect_images
+from featalign.inference.network import Size
+from featalign.inference.predictor import HALF, Precision
+from featalign.models import Segmentor
+
+RUNS = 5  # of each form on each image, in turn, after one that warms up
+COUNT = 2  # images
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to run a network, beside the network as it is.
+
+    ``precision``: what `predict --precision` is to be told. ``seconds``: of one image, median. ``difference``: the
+    largest between two logits, relative to the largest logit. ``equal``: share of pixels with the same label.
+    """
+
+    name: str
+    precision: Precision
+    seconds: float
+    difference: float
+    equal: float
+
+
+class Optimized(NamedTuple):
+    """``model``: batch norms folded, channels last, compiled if that was asked for. ``forms``: as it is, first."""
+
+    model: Segmentor
+    forms: list[Form]
+
+    def fastest(self, tolerance: float) -> Form:
+        """Of the forms of ``model`` with at most ``tolerance`` of the labels changed."""
+        return min((form for form in self.forms if 1 - form.equal <= tolerance), key=lambda form: form.seconds)
+
+
+def optimize(model: Segmentor, *, images: Sequence[Tensor], device: str = "auto", compiled: bool = False) -> Optimized:
+    """Prepare a network for inference, and measure what each step brings.
+
+    Args:
+        model: any, in its present state; it is not changed.
+        images: normalized, each (1, C, H, W); the times are of these sizes.
+        device: where it is to run.
+        compiled: also run the backbone through torch.compile, which takes a minute and a C++ compiler.
+
+    Raises:
+        ConfigError: if its batch norms cannot be folded, or compiling fails.
+    """
+    where = choose_device(device)
+    images = [image.to(where) for image in images]
+    plain = copy.deepcopy(model).to(where).eval()
+    prepared = plain.optimized()
+    networks = {"as it is": plain, "norms folded, channels last": prepared}
+    if compiled:
+        prepared = _compiled(prepared, images[0])
+        networks["and compiled"] = prepared
+    half: list[Precision] = ["bf16", "fp16"] if where.type == "cuda" else ["bf16"]
+    forms: list[tuple[str, Segmentor, Precision]] = [(name, network, "fp32") for name, network in networks.items()]
+    forms += [(f"and under {precision}", prepared, precision) for precision in half]
+    return Optimized(prepared, _measured(forms, images))
+
+
+def trial_images(model: Segmentor, *, size: Size, folder: Path | None = None) -> list[Tensor]:
+    """The first images of a folder at ``size``, or drawn scenes: normalized, each (1, C, *size).
+
+    Raises:
+        ConfigError: without a folder, for networks that do not read colour images of 8 bits.
+        DataError: if the folder holds no image, or one that cannot be read.
+    """
+    eight_bits = model.normalization.scale <= 255
+    if folder is not None:
+        paths = collect_images([folder])[:COUNT]
+        read = [read_image(path, channels=model.in_channels, depth=8 if eight_bits else 16) for path in paths]
+        pixels = [torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None] for image in read]
+    elif model.in_channels == 3 and eight_bits:
+        scenes = SceneDataset(COUNT, size, seed=7)
+        pixels = [torch.as_tensor(scenes[i]["image"])[None].float() for i in range(COUNT)]
+    else:
+        raise ConfigError(f"a network of {model.in_channels} channels needs images to be tried on (--images FOLDER)")
+    resized = [F.interpolate(image, size=size, mode="bilinear", antialias=True).round() for image in pixels]
+    return [normalize(image.byte() if eight_bits else image, model.normalization) for image in resized]
+
+
+def _compiled(model: Segmentor, image: Tensor) -> Segmentor:
+    result = copy.deepcopy(model)
+    backbone = result.get_submodule("backbone")
+    backbone.compile(dynamic=True)
+    try:
+        with torch.inference_mode():
+            backbone(image)
+    except Exception as error:  # the compiler's own, of many classes
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"torch.compile failed ({reason[:200]}); leave --compile out") from error
+    return result
+
+
+def _measured(forms: Sequence[tuple[str, Segmentor, Precision]], images: Sequence[Tensor]) -> list[Form]:
+    """Every form on every image, in turn, against the first."""
+    answers = {name: [_ask(network, image, precision)[0] for image in images] for name, network, precision in forms}
+    seconds: dict[str, list[float]] = {name: [] for name in answers}
+    for _ in range(RUNS):
+        for name, network, precision in forms:
+            seconds[name] += [_ask(network, image, precision)[1] for image in images]
+    wanted = answers[forms[0][0]]
+    return [
+        Form(
+            name=name,
+            precision=precision,
+            seconds=statistics.median(seconds[name]),
+            difference=max(_difference(a, b) for a, b in zip(answers[name], wanted, strict=True)),
+            equal=statistics.mean(_equal(a, b) for a, b in zip(answers[name], wanted, strict=True)),
+        )
+        for name, _, precision in forms
+    ]
+
+
+def _difference(found: Tensor, wanted: Tensor) -> float:
+    return ((found - wanted).abs().max() / wanted.abs().max()).item()
+
+
+def _equal(found: Tensor, wanted: Tensor) -> float:
+    return (found.argmax(1) == wanted.argmax(1)).float().mean().item()
+
+
+def _ask(network: Segmentor, image: Tensor, precision: Precision) -> tuple[Tensor, float]:
+    """Logits in float32, and the time that they took."""
+    context = torch.autocast(image.device.type, HALF[precision]) if precision != "fp32" else nullcontext()
+    start = time.perf_counter()
+    with torch.inference_mode(), context:
+        logits = network(image)
+    if image.device.type == "cuda":
+        torch.cuda.synchronize(image.device)
+    return logits.float(), time.perf_counter() - start

@@ -1,0 +1,73 @@
+"""`featalign optimize` from end to end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featalign.cli import main
+from featalign.models import create_model, load_model, save_model
+
+
+def run(monkeypatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["featalign", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as exit:
+        return int(exit.code or 0)
+    return 0
+
+
+def stored(folder: Path, **options: object) -> Path:
+    save_model(create_model("fpn", classes=3, backbone="resnet10t", width=16, hidden=(12,), **options), folder)
+    return folder
+
+
+def test_measures_and_stores_a_model_like_any_other(monkeypatch, capsys, tmp_path):
+    model = stored(tmp_path / "model")
+    code = run(
+        monkeypatch, "optimize", model, "--size", "70x90", "--out", tmp_path / "fast", "--json", tmp_path / "found.json"
+    )
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    forms = json.loads((tmp_path / "found.json").read_text())["forms"]
+    assert [form["precision"] for form in forms] == ["fp32", "fp32", "bf16"]
+    assert forms[0]["difference"] == 0 and forms[0]["equal"] == 1
+    assert 0 < forms[1]["difference"] < 1e-4 and forms[1]["equal"] > 0.999
+    assert forms[1]["difference"] < forms[2]["difference"] < 0.1
+    assert all(form["seconds"] > 0 for form in forms)
+    assert f"use: featalign predict {tmp_path / 'fast'}" in out and "equal labels" in out
+    assert load_model(tmp_path / "fast").folded
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (45, 70, 3), np.uint8)).save(tmp_path / "a.png")
+    for name, folder in (("plain", model), ("fast", tmp_path / "fast")):
+        assert run(monkeypatch, "predict", folder, tmp_path / "a.png", "--out", tmp_path / name, "--probabilities") == 0
+    plain, fast = (np.load(next((tmp_path / name).rglob("*.npz"))) for name in ("plain", "fast"))
+    np.testing.assert_allclose(fast["probabilities"], plain["probabilities"], atol=1e-3)  # stored as float16
+    capsys.readouterr()
+
+    assert run(monkeypatch, "optimize", tmp_path / "fast") == 2
+    assert "folded already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "nowhere"], "nowhere: no such file or folder"),
+        (["--size", "big"], "expected a size"),
+    ],
+)
+def test_refusals_in_one_line(monkeypatch, capsys, tmp_path, arguments, message):
+    assert run(monkeypatch, "optimize", stored(tmp_path / "m"), *arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+def test_other_channels_need_images(monkeypatch, capsys, tmp_path):
+    assert run(monkeypatch, "optimize", stored(tmp_path / "m", in_channels=5)) == 2
+    assert "needs images to be tried on (--images FOLDER)" in capsys.readouterr().err
