@@ -69,7 +69,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "backbone": "resnet18",
         "width": 64,
         "data": {"crop": 192, "cache": True, "workers": 1, "jitter": 0.5, "scales": [0.5, 1.5]},
-        "training": {"iterations": 600, "batch": 8, "lr": 0.03, "warmup": 50, "validate_every": 150},
+        "training": {"iterations": 600, "batch": 8, "lr": 0.03, "warmup": 50, "validate_every": 300},
     },
     "long": {  # to convergence on a GPU
         "backbone": "resnet18",
