@@ -74,7 +74,12 @@ class Stepper:
             self._fabric.strategy.precision.load_state_dict(state)
 
     def _gradient(self, step: int, batches: Iterator[Batch]) -> tuple[Tensor, list[str]]:
-        """Sums up the gradients of ``accumulate`` batches; their mean losses, nan for none, and their files."""
+        """Sums up the gradients of ``accumulate`` batches; their mean losses, nan for none, and their files.
+
+        Those of the step before are let go only now: the pass forwards takes their memory over, where at the end of the
+        step the system would have taken it back, to clear it again page by page.
+        """
+        self._optimizer.zero_grad()
         passes, files, sums = self._training.accumulate, [], torch.zeros(len(LOSSES), device=self._fabric.device)
         for number in range(passes):
             batch = self._fabric.to_device(next(batches))
@@ -105,7 +110,6 @@ class Stepper:
 
     def _apply(self, step: int, norm: float) -> None:
         self._optimizer.step()
-        self._optimizer.zero_grad()
         self._trainee.scheduler.step()
         if self._trainee.average is not None:
             self._trainee.average.update_parameters(self._trainee.model)
@@ -119,7 +123,6 @@ class Stepper:
     def _leave_out(self, step: int, found: Step, files: list[str]) -> Step:
         everyones = gathered(files)
         self.guard.failed(step, loss=found.losses["loss"] or 0.0, files=everyones)
-        self._optimizer.zero_grad()
         self._trainee.scheduler.step()
         if self._scaler is not None:
             self._scaler.update()
