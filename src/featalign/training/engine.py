@@ -53,11 +53,11 @@ def open_fabric(world: World, *, device: str, precision: str) -> Fabric:
     return fabric
 
 
-def share_statistics(model: nn.Module, world: World) -> None:
+def share_statistics(model: nn.Module, world: World, device: torch.device) -> None:
     """Normalize every batch by the statistics of all processes. Raises ConfigError on a CPU, where torch cannot."""
     if world.size == 1:
         return
-    if not torch.cuda.is_available():
+    if device.type != "cuda":
         raise ConfigError("training.sync_bn needs CUDA with several processes; leave it out on the CPU")
     convert_sync_batchnorm(model)
 
