@@ -2,11 +2,12 @@
 
     python benchmarks/training_loop.py DATA --recipe camvid/fpn_ifa_resnet18 --steps 20 --json training_loop.json
 
-The two loops take each step in turn, from the same weights, on batches that lie in memory; the median of the ratios of
-their times is what seeding, guarding, measuring and logging cost. On a CPU process time counts, so that other work on
-the machine does not; on a GPU wall time. Some of the cost goes by the network's size alone (the norm of the gradient),
-so it weighs most on small batches of small crops: measure at the recipe's own. Waiting is the share of the wall time in
-which a step has no batch yet, and depends on all that the machine does.
+The loops take each step in turn, from the same weights, on batches that lie in memory. One of the bare ones lays the
+weights out as ours does, so the median of the ratios of their times is what seeding, guarding, measuring and logging
+cost; the other leaves them as torch makes them. Process time and wall time are both told; on a GPU only the latter
+means something. Some of the cost goes by the size of the network alone (the norm of the gradient) and weighs most on
+small batches of small crops: measure at those of a recipe. Waiting is the share of the wall time in which a step has
+no batch yet, and depends on all that the machine does.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -29,7 +31,7 @@ from featalign.models import Segmentor
 from featalign.training import Recipe, load_recipe
 from featalign.training.assembly import assemble, build_recorder
 from featalign.training.beginning import Beginning, build_model
-from featalign.training.engine import open_fabric
+from featalign.training.engine import lay_out, open_fabric
 from featalign.training.fit import Fit
 from featalign.training.log import RunLog
 from featalign.training.objective import objective
@@ -40,17 +42,20 @@ from featalign.training.run_folder import RunFolder, prepare
 from featalign.training.splits import Splits, open_splits
 from featalign.training.world import World
 
+OURS = "featalign"
 WARM_UP = 2  # steps of each kind that are not counted
 
 
 def bare_step(model: Segmentor, recipe: Recipe, device: str) -> Callable[[int, Batch], object]:
     """What a loop by hand does in a step, and nothing else."""
-    optimizer, scheduler = build_optimizer(model.to(device).train(), recipe.training)
+    training, loss_recipe = recipe.training, recipe.loss
+    optimizer, scheduler = build_optimizer(model.to(device).train(), training)
 
     def step(number: int, batch: Batch) -> object:
         images, masks = normalize(batch["image"].to(device), model.normalization), batch["mask"].to(device)
         optimizer.zero_grad()
-        loss = objective(model, images, masks, step=number, training=recipe.training, loss=recipe.loss).total
+        with torch.autocast(device, torch.bfloat16, enabled=training.precision == "bf16"):
+            loss = objective(model, images, masks, step=number, training=training, loss=loss_recipe).total
         loss.backward()
         optimizer.step()
         scheduler.step()
@@ -82,20 +87,32 @@ def assembled(model: Segmentor, recipe: Recipe, splits: Splits, root: Path, devi
     return assemble(begun, recipe, splits, folder, fabric=fabric, world=world, recorder=recorder)
 
 
-def compare(recipe: Recipe, splits: Splits, *, steps: int, device: str, root: Path) -> dict[str, float]:
-    """Images per second of both loops, and what ours takes of the bare one's time."""
+def compare(recipe: Recipe, splits: Splits, *, steps: int, device: str, root: Path) -> dict[str, dict[str, float]]:
+    """Of each bare loop, and of ours: seconds per step, and what ours takes of the bare one's time; by both clocks."""
     model = build_model(recipe, splits.classes)
+    laid_out = copy.deepcopy(model)
+    lay_out(laid_out, torch.device(device), precision=recipe.training.precision)
     fit = assembled(copy.deepcopy(model), recipe, splits, root / "compared", device)
-    loops = {"featalign": our_step(fit), "bare": bare_step(model, recipe, device)}
-    batches = list(_first(iter(fit.loader), 4))
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    loops = {
+        OURS: our_step(fit),
+        "bare": bare_step(laid_out, recipe, device),
+        "bare, torch's order": bare_step(model, recipe, device),
+    }
+    batches = list(islice(fit.loader, 4))
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
     for number in range(WARM_UP + steps):
         for name in sorted(loops, reverse=number % 4 > 1):
-            seconds[name].append(_timed(partial(loops[name], number, batches[number % 4]), device))
-    medians = {name: statistics.median(values[WARM_UP:]) for name, values in seconds.items()}
-    rates = {f"{name}_images_per_second": recipe.training.batch / value for name, value in medians.items()}
-    pairs = zip(seconds["featalign"][WARM_UP:], seconds["bare"][WARM_UP:], strict=True)
-    return {**rates, "time_ratio": statistics.median(ours / bare for ours, bare in pairs)}
+            taken[name].append(_timed(partial(loops[name], number, batches[number % 4]), device))
+    return {name: _compared(taken[OURS][WARM_UP:], times[WARM_UP:]) for name, times in taken.items()}
+
+
+def _compared(ours: list[tuple[float, float]], theirs: list[tuple[float, float]]) -> dict[str, float]:
+    """Medians, by the process's clock and by the wall's."""
+    found = {}
+    for place, clock in enumerate(("process", "wall")):
+        found[f"{clock}_seconds"] = statistics.median(times[place] for times in theirs)
+        found[f"{clock}_ratio"] = statistics.median(a[place] / b[place] for a, b in zip(ours, theirs, strict=True))
+    return found
 
 
 def waiting(recipe: Recipe, root: Path, *, workers: int, cache: bool, steps: int, device: str, out: Path) -> float:
@@ -115,26 +132,22 @@ def waiting(recipe: Recipe, root: Path, *, workers: int, cache: bool, steps: int
     return waited / (time.perf_counter() - begun)
 
 
-def _first(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
-    return (next(batches) for _ in range(count))
-
-
-def _timed(step: Callable[[], object], device: str) -> float:
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    start = clock()
+def _timed(step: Callable[[], object], device: str) -> tuple[float, float]:
+    """Seconds by the process's clock and by the wall's."""
+    process, wall = time.process_time(), time.perf_counter()
     step()
     if device != "cpu":
         torch.cuda.synchronize()
-    return clock() - start
+    return time.process_time() - process, time.perf_counter() - wall
 
 
-def _markdown(found: dict[str, object]) -> str:
-    waits: dict[str, float] = found["waiting"]  # type: ignore[assignment]
-    loop: dict[str, float] = found["loop"]  # type: ignore[assignment]
-    lines = ["| loop | images/s |", "|---|---:|"]
-    lines += [f"| {name} | {loop[f'{name}_images_per_second']:.2f} |" for name in ("featalign", "bare")]
-    lines += [f"\nTime of a step over the bare loop's: {loop['time_ratio']:.3f}\n"]
-    lines += ["| workers | waiting for data |", "|---|---:|"]
+def _markdown(batch: int, loops: dict[str, dict[str, float]], waits: dict[str, float]) -> str:
+    lines = ["| loop | images/s | time of ours / its time: process | wall |", "|---|---:|---:|---:|"]
+    for name, found in loops.items():
+        rate, process, wall = batch / found["wall_seconds"], found["process_ratio"], found["wall_ratio"]
+        lines.append(f"| {name} | {rate:.2f} | {process:.3f} | {wall:.3f} |")
+    if waits:
+        lines += ["\n| workers | waiting for data |", "|---|---:|"]
     lines += [f"| {name} | {100 * share:.1f} % |" for name, share in waits.items()]
     return "\n".join(lines)
 
@@ -156,21 +169,18 @@ def main() -> None:
     options = {"steps": arguments.steps, "device": arguments.device}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        found: dict[str, object] = {
-            "recipe": arguments.recipe,
-            **options,
-            "threads": arguments.threads,
-            "loop": compare(recipe, splits, root=root, **options),
-            "waiting": {
-                f"{workers}{', cache' if cache else ''}": waiting(
-                    recipe, arguments.data, workers=workers, cache=cache, out=root, **options
-                )
-                for workers in arguments.workers
-                for cache in (False, True)
-            },
+        loops = compare(recipe, splits, root=root, **options)
+        waits = {
+            f"{workers}{', cache' if cache else ''}": waiting(
+                recipe, arguments.data, workers=workers, cache=cache, out=root, **options
+            )
+            for workers in arguments.workers
+            for cache in (False, True)
         }
-    print(_markdown(found))
+    print(_markdown(recipe.training.batch, loops, waits))
     if arguments.json:
+        asked = {"recipe": arguments.recipe, "set": arguments.set, "threads": arguments.threads, **options}
+        found = {**asked, "loops": loops, "waiting": waits}
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
 
 

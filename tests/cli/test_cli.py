@@ -143,7 +143,13 @@ def test_check_data(camvid, cli, tmp_path):
     done = cli("check-data", camvid, "--json", tmp_path / "c.json")
     assert done.code == 0, done.err
     assert "ready to train on" in done.out
-    assert json.loads((tmp_path / "c.json").read_text())["ok"] is True
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert found["ok"] is True
+    pixels = found["splits"]["train"]["pixels"]
+    middle = np.median([count for count in pixels.values() if count])
+    lines = done.out.splitlines()
+    shown = {name: line.split()[-1] for name in pixels for line in lines if line.startswith(f"{name}  ")}
+    assert shown == {name: f"{middle / count if count else 1:.3g}" for name, count in pixels.items()}
 
 
 def test_check_data_finds_what_train_refuses(camvid, cli, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -42,6 +43,13 @@ def offered(name: str, part: str) -> tuple[str, ...]:
     return model_choices(name).get(part, ())
 
 
+def without_dropout(model: Segmentor) -> Segmentor:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0
+    return model
+
+
 every_variant = pytest.mark.parametrize(("name", "chosen"), variants())
 
 
@@ -75,9 +83,7 @@ def test_gradients_reach_every_parameter(name, chosen):
     for parameter in model.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)  # behind what starts at zero nothing learns in the first step
-    for module in model.modules():
-        if isinstance(module, nn.Dropout2d):
-            module.p = 0.0
+    without_dropout(model)
     features = model.encode(torch.randn(2, 3, 72, 88))
     loss = model.decode(features).square().sum() + model.query(features, torch.rand(1, 90, 2)).square().sum()
     auxiliary = model.auxiliary_logits(features)
@@ -85,6 +91,20 @@ def test_gradients_reach_every_parameter(name, chosen):
         loss = loss + auxiliary.square().sum()
     loss.backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+@every_variant
+def test_order_of_memory_changes_nothing(name, chosen):
+    """Training puts the weights channels last: answers and gradients are the same, but for rounding."""
+    model = without_dropout(small(name, chosen).double().train())
+    images, points = torch.randn(2, 3, 24, 40, dtype=torch.float64), torch.rand(1, 9, 2)
+    found = []
+    for network in (copy.deepcopy(model), model.to(memory_format=torch.channels_last)):
+        features = network.encode(images)
+        values = torch.cat([network.decode(features, (13, 22)).flatten(), network.query(features, points).flatten()])
+        values.square().sum().backward()
+        found.append([values, *(p.grad for p in network.parameters() if p.grad is not None)])
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-6)
 
 
 @every_variant

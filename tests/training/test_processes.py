@@ -105,6 +105,14 @@ def test_batch_must_come_out_even() -> None:
         World(size=4).share(2)
 
 
+def test_one_small_crop_per_process_is_refused(tiny: Callable[..., Recipe]) -> None:
+    """Its map at stride 32 would be one cell, which has no variance."""
+    recipe = tiny("training.batch=2", "data.crop=32")
+    recipe.require_normalizable(World(size=1).share(2))
+    with pytest.raises(ConfigError, match=r"one crop of 32 x 32 in a process .* take a larger batch or data.crop"):
+        recipe.require_normalizable(World(size=2).share(2))
+
+
 def test_place_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert World.from_environment() == World(0, 1, 0, 1)
     values = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}

@@ -6,27 +6,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from featalign.cli.console import out, percent, table
 from featalign.data import CheckReport
 from featalign.errors import ConfigError
+from featalign.losses import balanced_weights
 from featalign.models import Segmentor, create_model, list_models, load_model
 from featalign.models.complexity import complexity
 
 
 def show_check(report: CheckReport) -> None:
-    """Layout and labels, class frequencies of every split, then the findings, then the verdict."""
+    """Layout and labels; of every class its frequency in each split, and what ``loss.class_weights: balanced`` makes of
+    those to learn from; then the findings, then the verdict.
+    """
     chosen = ", ".join(f"{name}={value}" for name, value in report.settings.items())
     out.print(f"layout: {report.layout}" + (f" ({chosen})" if chosen else ""), markup=False, highlight=False)
     out.print(f"labels: {report.labels}", markup=False, highlight=False)
     if report.splits:
-        names = report.classes.names
-        shares = [split.class_fraction for split in report.splits]
-        rows = [(name, *(percent(share[i]) for share in shares)) for i, name in enumerate(names)]
-        rows.append(("(ignored)", *(percent(split.void_fraction) for split in report.splits)))
-        rows.append(("images", *(str(split.pairs) for split in report.splits)))
-        table(rows, header=("% of pixels", *(split.name for split in report.splits)))
+        learnt = next((split for split in report.splits if split.name == "train"), report.splits[0])
+        weights = [f"{weight:.3g}" for weight in balanced_weights(torch.tensor(learnt.pixels)).tolist()]
+        columns = [[percent(share) for share in split.class_fraction] for split in report.splits]
+        rows = list(zip(report.classes.names, *columns, weights, strict=True))
+        rows.append(("(ignored)", *(percent(split.void_fraction) for split in report.splits), ""))
+        rows.append(("images", *(str(split.pairs) for split in report.splits), ""))
+        table(rows, header=("% of pixels", *(split.name for split in report.splits), "balanced weight"))
     for finding in (*report.errors, *report.notes):
         out.print(f"{finding.severity}: {finding}", markup=False)
     out.print("ready to train on" if report.ok else f"{len(report.errors)} errors: train would refuse this data")

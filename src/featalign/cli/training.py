@@ -29,7 +29,7 @@ def run_training(
     if devices > 1 and world.size == 1:
         from featalign.training.launch import launch
 
-        World(size=devices).share(recipe.training.batch)
+        recipe.require_normalizable(World(size=devices).share(recipe.training.batch))
         return launch(sys.argv[1:], processes=devices)
     from featalign.training.run import train
     from featalign.training.run_folder import RunFolder

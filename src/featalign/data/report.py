@@ -26,10 +26,15 @@ class SplitStatistics:
         return _share(self.counts.get(self.classes.ignore_index, 0), sum(self.counts.values()))
 
     @property
+    def pixels(self) -> tuple[int, ...]:
+        """Of each class."""
+        ids = range(len(self.classes))
+        return tuple(self.counts.get(i, 0) if i != self.classes.ignore_index else 0 for i in ids)
+
+    @property
     def class_fraction(self) -> tuple[float, ...]:
         """Share of each class among the pixels of all classes; nan without pixels."""
-        pixels = [self.counts.get(i, 0) if i != self.classes.ignore_index else 0 for i in range(len(self.classes))]
-        return tuple(_share(count, sum(pixels)) for count in pixels)
+        return tuple(_share(count, sum(self.pixels)) for count in self.pixels)
 
     @property
     def absent(self) -> tuple[int, ...]:
@@ -42,6 +47,7 @@ class SplitStatistics:
         return {
             "images": self.pairs,
             "void_fraction": _or_null(self.void_fraction),
+            "pixels": dict(zip(names, self.pixels, strict=True)),
             "class_fraction": {n: _or_null(f) for n, f in zip(names, self.class_fraction, strict=True)},
             "absent": [names[i] for i in self.absent],
         }

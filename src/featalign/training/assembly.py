@@ -6,7 +6,7 @@ from lightning.fabric import Fabric
 
 from featalign.models import save_model
 from featalign.training.beginning import Beginning
-from featalign.training.engine import share_state
+from featalign.training.engine import lay_out, share_state
 from featalign.training.fit import Fit
 from featalign.training.log import RunLog
 from featalign.training.module import Learner, Trainee
@@ -75,6 +75,7 @@ def _learning(begun: Beginning, recipe: Recipe, *, fabric: Fabric, world: World)
     """All processes begin with the first one's weights."""
     model = begun.model
     share_state(model)
+    lay_out(model, fabric.device, precision=recipe.training.precision)
     learner = Learner(model, recipe, class_weights=begun.class_weights)
     trainee = Trainee(model, recipe)
     wrapped, optimizer = fabric.setup(learner, trainee.optimizer)

@@ -107,7 +107,7 @@ def build_model(recipe: Recipe, classes: Classes, *, pretrained: bool = True) ->
 def _set_up(model: Segmentor, recipe: Recipe, *, fabric: Fabric, world: World) -> None:
     """What the recipe asks of the network itself; what is frozen never reaches the optimizer."""
     if recipe.training.sync_bn:
-        share_statistics(model, world)
+        share_statistics(model, world, fabric.device)
     freeze(model, recipe.training)
     fabric.to_device(model)
     if recipe.training.deterministic:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import Field, model_validator
 
+from featalign.errors import ConfigError
 from featalign.training.recipe_sections import (
     DataRecipe,
     LossRecipe,
@@ -44,12 +45,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _normalizable(self) -> Recipe:
-        height, width = self.data.crop
-        if self.training.batch == 1 and max(height, width) <= COARSEST_STRIDE:
-            raise ValueError(
-                f"training.batch: one crop of {height} x {width} leaves one value per channel at stride "
-                f"{COARSEST_STRIDE}, which batch normalization cannot train on; take a larger batch or data.crop"
-            )
+        self.require_normalizable(self.training.batch)
         return self
 
     @model_validator(mode="after")
@@ -61,6 +57,15 @@ class Recipe(Section):
                 "set model.pretrained or training.start_from"
             )
         return self
+
+    def require_normalizable(self, crops: int) -> None:
+        """Raises ConfigError where ``crops`` in one process are too few, or too small, for batch normalization."""
+        height, width = self.data.crop
+        if crops == 1 and max(height, width) <= COARSEST_STRIDE:
+            raise ConfigError(
+                f"training.batch: one crop of {height} x {width} in a process leaves one value per channel at stride "
+                f"{COARSEST_STRIDE}, which batch normalization cannot train on; take a larger batch or data.crop"
+            )
 
     @classmethod
     def from_content(cls, content: object, *, source: str = "recipe") -> Recipe:

@@ -58,7 +58,7 @@ def train(
         FeatalignError: if a file cannot be written, the loss is no longer finite, or another process failed.
     """
     world, kind = World.from_environment(), device_type(device)
-    world.share(recipe.training.batch)
+    recipe.require_normalizable(world.share(recipe.training.batch))
     console = (console or Console(stderr=True)) if world.first else Console(quiet=True)
     with (
         explained(),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from featalign.data import Batch
 from featalign.errors import FeatalignError
@@ -55,9 +56,7 @@ class Stepper:
         seed_step(self._training.seed, step, self._world.rank)
         self.guard.begin()
         values, files = self._gradient(step, batches)
-        limit = self._training.gradient_clip or math.inf
-        norm = self._fabric.clip_gradients(self._learner, self._optimizer, max_norm=limit, error_if_nonfinite=False)
-        assert isinstance(norm, Tensor)
+        norm = self._clipped_norm()
         own_loss = float(values[0])
         *means, asked = (total(torch.cat([values, values.new_tensor([stop()])])) / self._world.size).tolist()
         found = Step(self._named(means), float(norm), self._trainee.lr, asked > 0)
@@ -75,7 +74,12 @@ class Stepper:
             self._fabric.strategy.precision.load_state_dict(state)
 
     def _gradient(self, step: int, batches: Iterator[Batch]) -> tuple[Tensor, list[str]]:
-        """Sums up the gradients of ``accumulate`` batches; their mean losses, nan for none, and their files."""
+        """Sums up the gradients of ``accumulate`` batches; their mean losses, nan for none, and their files.
+
+        Those of the step before are let go only now: the pass forwards takes their memory over, where at the end of the
+        step the system would have taken it back, to clear it again page by page.
+        """
+        self._optimizer.zero_grad()
         passes, files, sums = self._training.accumulate, [], torch.zeros(len(LOSSES), device=self._fabric.device)
         for number in range(passes):
             batch = self._fabric.to_device(next(batches))
@@ -88,13 +92,24 @@ class Stepper:
         self._auxiliary = LOSSES[-1] in losses
         return sums, files
 
+    def _clipped_norm(self) -> Tensor:
+        """The norm of the gradient before it is clipped: what the log shows and the guard judges every step by.
+
+        Reading the gradient once is the least that finds what is not finite in it; it is written to only to clip it.
+        """
+        self._fabric.strategy.precision.unscale_gradients(self._trainee.optimizer)
+        learning = [parameter for parameter in self._trainee.model.parameters() if parameter.grad is not None]
+        norm = get_total_norm([parameter.grad for parameter in learning if parameter.grad is not None])
+        if self._training.gradient_clip is not None:
+            clip_grads_with_norm_(learning, self._training.gradient_clip, norm)
+        return norm
+
     def _named(self, means: list[float]) -> dict[str, float | None]:
         named: dict[str, float | None] = dict(zip(LOSSES, means, strict=True))
         return named if self._auxiliary else {**named, LOSSES[-1]: None}
 
     def _apply(self, step: int, norm: float) -> None:
         self._optimizer.step()
-        self._optimizer.zero_grad()
         self._trainee.scheduler.step()
         if self._trainee.average is not None:
             self._trainee.average.update_parameters(self._trainee.model)
@@ -108,7 +123,6 @@ class Stepper:
     def _leave_out(self, step: int, found: Step, files: list[str]) -> Step:
         everyones = gathered(files)
         self.guard.failed(step, loss=found.losses["loss"] or 0.0, files=everyones)
-        self._optimizer.zero_grad()
         self._trainee.scheduler.step()
         if self._scaler is not None:
             self._scaler.update()
