@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,8 +62,8 @@ def test_numbers_are_those_of_the_evaluation(page, found):
         evaluation.scores.iou,
         evaluation.boundary[2].iou,
         evaluation.boundary[4].iou,
-        evaluation.metrics["boundary_iou"].scores().iou,
-        evaluation.metrics["boundary_f"].scores().f,
+        evaluation.metrics["boundary_iou"].by_class,
+        evaluation.metrics["boundary_f"].by_class,
     ]
     for column, truth in zip((1, 4, 5, 6, 7), expected, strict=True):
         np.testing.assert_allclose(cells[:, column], np.nan_to_num(truth, nan=-1), atol=1e-6)
@@ -107,7 +108,7 @@ def test_images_without_labels_are_in_no_list(found):
     evaluation = found[0]
     counts = evaluation.per_image.copy()
     counts[0] = 0
-    ranked = Ranked.of(type(evaluation)(evaluation.classes, evaluation.names, counts, {}, evaluation.matrix))
+    ranked = Ranked.of(replace(evaluation, per_image=counts))
     assert evaluation.names[0] not in ranked.names and len(ranked.names) == 2
 
 

@@ -40,6 +40,7 @@ def comparison_report(
     """
     parts = [
         _runs(names),
+        *([tag("p", found.warning, class_="warning")] if found.warning else []),
         _scores(found),
         *([_bands(found)] if found.a.per_image_bands else []),
         _classes(found),

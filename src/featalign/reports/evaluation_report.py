@@ -10,8 +10,8 @@ import numpy as np
 from featalign.figures.differences import Differences
 from featalign.figures.palette import occurring
 from featalign.inference import Evaluation
+from featalign.inference.counted import METRIC_TITLES
 from featalign.inference.grouping import TITLES
-from featalign.metrics import BoundaryFScore, BoundaryIoU
 from featalign.metrics.counts import ratio, recall
 from featalign.reports.charts import confusion_map, curve
 from featalign.reports.markup import Html, tag
@@ -90,11 +90,8 @@ def _summary(found: Evaluation) -> Iterator[tuple[str, str]]:
 
 def _further(found: Evaluation) -> Iterator[tuple[str, tuple[list[float], float]]]:
     """By class, and the mean, of the metrics that were asked for."""
-    for metric in found.metrics.values():
-        if isinstance(metric, BoundaryIoU):
-            yield "Boundary IoU", (metric.scores().iou, metric.scores().miou)
-        elif isinstance(metric, BoundaryFScore):
-            yield "boundary F", (metric.scores().f, metric.scores().mean)
+    for name, counted in found.metrics.items():
+        yield METRIC_TITLES[name], (counted.by_class, counted.mean)
 
 
 def _classes(found: Evaluation) -> Html:
