@@ -15,6 +15,7 @@ from report_data import IMAGES, NAMES, PATCH, Parsed, assert_self_contained, dra
 from featalign.errors import DataError
 from featalign.reports import Ranked, evaluation_report, examples
 from featalign.reports.charts import confusion_map, curve
+from featalign.reports.page import pairs
 from featalign.reports.ranking import confusions
 
 
@@ -72,7 +73,7 @@ def test_numbers_are_those_of_the_evaluation(page, found):
     text = "".join(parsed.text)
     for value in (evaluation.scores.miou, evaluation.scores.pixel_accuracy, evaluation.scores.mean_accuracy):
         assert f"{100 * value:.2f} %" in text
-    for word in ("0.5, 1.0", "2.x", "test split, 3 images, 3 classes", "flip", "no"):
+    for word in ("0.5, 1", "2.x", "test split, 3 images, 3 classes", "flip", "no"):
         assert word in text
 
 
@@ -118,6 +119,11 @@ def test_confusions():
     assert listed == [(1, 2, 7), (0, 1, 3), (1, 0, 1)]
     assert confusions(matrix)[0].share == pytest.approx(7 / 17)
     assert len(confusions(matrix, count=2)) == 2
+
+
+def test_settings_are_said_plainly():
+    settings = {"scales": [0.5, 1.0], "overlap": 1 / 3, "layout_options": [], "window": None, "flip": False}
+    assert "".join(Parsed(pairs(settings)).text) == "scales0.5, 1overlap0.333333layout_options–window–flipno"
 
 
 def test_a_matrix_of_many_classes_stays_small():

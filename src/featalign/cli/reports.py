@@ -16,14 +16,15 @@ from featalign.models.complexity import complexity
 
 
 def show_check(report: CheckReport) -> None:
-    """Layout and labels, class frequencies of every split, then the findings, then the verdict."""
+    """Layout and labels, frequencies of the classes that occur, then the findings, then the verdict."""
     chosen = ", ".join(f"{name}={value}" for name, value in report.settings.items())
     out.print(f"layout: {report.layout}" + (f" ({chosen})" if chosen else ""), markup=False, highlight=False)
     out.print(f"labels: {report.labels}", markup=False, highlight=False)
     if report.splits:
         names = report.classes.names
         shares = [split.class_fraction for split in report.splits]
-        rows = [(name, *(percent(share[i]) for share in shares)) for i, name in enumerate(names)]
+        occurring = [i for i in range(len(names)) if any(i not in split.absent for split in report.splits)]
+        rows = [(names[i], *(percent(share[i]) for share in shares)) for i in occurring]
         rows.append(("(ignored)", *(percent(split.void_fraction) for split in report.splits)))
         rows.append(("images", *(str(split.pairs) for split in report.splits)))
         table(rows, header=("% of pixels", *(split.name for split in report.splits)))

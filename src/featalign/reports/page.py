@@ -77,10 +77,12 @@ def signed(value: float) -> str:
 
 def plain(value: object) -> str:
     """A setting as one would say it."""
-    if value is None:
+    if value is None or value == []:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
     return ", ".join(plain(one) for one in value) if isinstance(value, list | tuple) else str(value)
 
 
