@@ -110,8 +110,10 @@ def test_json(found):
 
 def test_absent_classes_cannot_be_compared(runs):
     a, b = (replace(run[0], per_image=run[0].per_image[:2], names=run[0].names[:2]) for run in runs)
-    row = compare(a, b, resamples=100).classes[2]
+    found = compare(a, b, resamples=100)
+    row = found.classes[2]
     assert row.verdict == "cannot be compared" and row.to_json()["a"] is None
+    assert "– to –" not in comparison_report(found, names=("a", "b"), settings={}, versions={})
 
 
 def test_what_cannot_be_compared(runs):

@@ -15,7 +15,7 @@ from featalign.files import write_atomically
 from featalign.inference import Evaluation, Predictor
 from featalign.inference.listing import Shard
 from featalign.reports import Asker, Compared, Comparison, compare, comparison_report, examples
-from featalign.reports.page import signed
+from featalign.reports.page import between, signed
 
 SCORES, PAGE = "comparison.json", "comparison.html"
 
@@ -72,7 +72,7 @@ def show(found: Comparison, names: tuple[str, str]) -> None:
             percent(row.a),
             percent(row.b),
             signed(row.interval.difference),
-            f"{signed(row.interval.low)} to {signed(row.interval.high)}",
+            between(row.interval.low, row.interval.high),
             row.verdict,
         )
         for row in (*found.classes, *found.scores)
