@@ -66,7 +66,8 @@ def test_compare_runs_and_files_alike(root, tmp_path, monkeypatch, capsys):
     options = ("--data", root / "data", "--resamples", 200)
     runs = ("compare", root / "0", root / "1", *options, "--device", "cpu", "--pictures", 1)
     assert run(monkeypatch, *runs, "--out", tmp_path / "runs") == 0
-    shown = capsys.readouterr().out
+    shown, said = capsys.readouterr()
+    assert "warning: 3 images are few" in said
     for name in "01":
         assert evaluate(monkeypatch, root, name, tmp_path / name, "--worst", 0) == 0
     files = [tmp_path / name / "metrics.json" for name in "01"]
@@ -101,6 +102,9 @@ def test_compare_refuses(root, tmp_path, monkeypatch, capsys):
     content.pop("run")
     scores[1].write_text(json.dumps(content))
     assert "does not say which run" in refuses(*scores, "--data", root / "data")
+    content.pop("layout")
+    scores[0].write_text(json.dumps({**content, "run": str(root / "0")}))
+    assert "(no layout)" in refuses(*scores, "--data", root / "data")
     scores[1].write_text("[]")
     assert "is not what" in refuses(*scores)
     assert not (tmp_path / "out").exists()

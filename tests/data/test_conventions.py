@@ -68,11 +68,15 @@ def test_rgb_masks(tmp_path: Path) -> None:
         list(open_dataset(root, "train", options={"colors": True}))
 
 
-def test_palette_whose_indices_are_no_classes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shift", "meant"), [(0, "aeroplane"), (100, "no class")])
+def test_palette_whose_indices_are_no_classes(tmp_path: Path, shift: int, meant: str) -> None:
     root = fabricate("voc", tmp_path)
     for file in root.rglob("SegmentationClass/*.png"):  # as an image editor saves it: colours kept, indices new
-        Image.open(file).convert("RGB").quantize(8).save(file)
-    assert "palette" in reason(root) and "--option colors=true" in reason(root)
+        image = Image.open(file).convert("RGB").quantize(8)
+        moved = Image.fromarray(np.asarray(image) + shift)
+        moved.putpalette([1] * 3 * shift + (image.getpalette() or []))
+        moved.save(file)
+    assert f"stands for {meant} but has the colour of" in reason(root) and "--option colors=true" in reason(root)
     assert check_data(root, options={"colors": True}).ok
 
 
@@ -141,6 +145,8 @@ def test_options_that_contradict(tmp_path: Path) -> None:
         ({"remap": {7: 9}}, r"7 -> 9, but the classes are 0 … 2"),
         ({"remap": "255:1"}, "must map stored values to class ids"),
         ({"shift": 0.5}, "must be a whole number"),
+        ({"classes": "road"}, "option classes must be names, such as .*, or a number, got 'road'"),
+        ({"classes": 0}, "or a number, got 0"),
     ]:
         with pytest.raises(ConfigError, match=message):
             open_dataset(root, "train", options=options)

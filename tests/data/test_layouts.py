@@ -178,3 +178,5 @@ def test_numbered_files_may_have_zeros_of_their_own(tmp_path: Path) -> None:
         file.rename(file.with_name(f"00{file.name}"))
     options = {"images": "{split}/images/{name}.png", "masks": "{split}/masks/{name}.png", "classes": ["a", "b", "c"]}
     assert len(open_dataset(root, "train", layout="patterns", options=options)) == 2
+    numbered = open_dataset(root, "train", layout="patterns", options={**options, "classes": 3})
+    assert numbered.classes.names == ("class 0", "class 1", "class 2")

@@ -53,7 +53,7 @@ def test_one_pass_counts_what_the_metrics_count(predictor, scenes, whole):
     for width, expected in bands.scores().items():
         assert whole.boundary[width].to_json() == expected.to_json()
     for name, metric in others.items():
-        assert whole.metrics[name].scores().to_json() == metric.scores().to_json()
+        assert whole.metrics[name].metric.scores().to_json() == metric.scores().to_json()
 
 
 def values(found: Evaluation) -> dict[str, object]:

@@ -21,7 +21,7 @@ from featalign.data import check_data, class_table, open_dataset
 from featalign.errors import DataError
 from featalign.inference import Evaluation, Predictor, evaluate, merged
 from featalign.models import create_model, save_model
-from featalign.reports import Ranked, evaluation_report
+from featalign.reports import Ranked, compare, comparison_report, evaluation_report
 from featalign.spec import Classes, Normalization
 
 DRAWN = torch.tensor([0, 2, 10, 13, 18])
@@ -35,10 +35,13 @@ class Reader:
     classes: Classes = class_table("cityscapes").classes
     in_channels, normalization = 3, Normalization((0.0,), (1.0,))
 
+    def __init__(self, *, confused: bool = False) -> None:
+        self.limit = 9 if confused else 16
+
     def __call__(self, images: Tensor, size: tuple[int, int] | None = None, mode: str = "auto") -> Tensor:
         values = (images[:, 0] * 255).round().long()
         band, noise = values // 30, values % 30
-        band = torch.where(noise > 16, 7 - band, torch.where(noise > 13, band * 2, band)) % 5
+        band = torch.where(noise > self.limit, 7 - band, torch.where(noise > 13, band * 2, band)) % 5
         return one_hot(DRAWN[band], 19).movedim(-1, 1).float()
 
 
@@ -150,6 +153,21 @@ def test_unreadable_instances(root, predictor, tmp_path, fault):
     found = evaluate(predictor, open_dataset(tmp_path, "val", on_error="skip"))
     assert found.images == 2 == len(found.seconds) and len(found.skipped) == 1
     assert "instanceIds.png" in next(iter(found.skipped.values()))
+
+
+def test_comparison(root, found):
+    blind = Predictor(Reader(confused=True), device="cpu")
+    other = evaluate(blind, open_dataset(root, "val"))
+    stored = Evaluation.from_json(json.loads(json.dumps(other.to_json())))
+    compared = compare(found, stored, resamples=100)
+    rows = {row.name: row for row in compared.scores}
+    for name, mean in (("category IoU", "category_iou"), ("iIoU", "iiou"), ("category iIoU", "category_iiou")):
+        row = rows[name]
+        assert (row.a, row.b) == pytest.approx((found.groups.means[mean], other.groups.means[mean]), rel=1e-12)
+        assert row.a != row.b and row.interval.low <= row.interval.difference <= row.interval.high
+        assert row.interval.difference == pytest.approx(row.a - row.b)
+    page = comparison_report(compared, names=("a", "b"), settings={}, versions={})
+    assert all(f"<td>{name}</td>" in page for name in ("category IoU", "iIoU", "category iIoU"))
 
 
 def test_report(found):

@@ -10,7 +10,7 @@ import pytest
 from report_data import IMAGES, NAMES, PATCH, Parsed, assert_self_contained, draw_data, scored
 
 from featalign.errors import DataError
-from featalign.metrics import class_iou, mean_iou, paired_bootstrap
+from featalign.metrics import FEW_IMAGES, class_iou, mean_iou, paired_bootstrap
 from featalign.reports import Compared, compare, comparison_report, examples, resolved_regions
 from featalign.reports.comparison_report import enlarged
 from featalign.spec import Classes
@@ -67,6 +67,32 @@ def scored_blind_everywhere(runs):
     return replace(found, per_image=counts)
 
 
+def test_few_images_are_warned_of(found, runs):
+    assert "3 images are few" in found.warning and found.to_json()["warning"] == found.warning
+    page = comparison_report(found, names=("a", "b"), settings={}, versions={})
+    assert found.warning in "".join(Parsed(page).text)
+    many = [repeated(one, FEW_IMAGES) for one, _ in runs]
+    assert compare(*many, resamples=100).warning is None
+    fewer = [repeated(one, FEW_IMAGES - 1) for one, _ in runs]
+    assert "29 images are few" in compare(*fewer, resamples=100).warning
+
+
+def repeated(found, images):
+    """The first image so many times under other names."""
+    rows = {"per_image": found.per_image[[0] * images], "per_image_bands": {}}
+    return replace(found, names=tuple(f"{i:02}" for i in range(images)), **rows)
+
+
+def test_further_metrics_are_compared(data):
+    names = ("boundary_iou", "boundary_f")
+    a, b = (scored(data, blind, metrics=names)[0] for blind in (PATCH, None))
+    rows = {row.name: row for row in compare(a, b, resamples=100).scores}
+    assert rows["Boundary IoU"].a == a.metrics["boundary_iou"].metric.scores().miou < rows["Boundary IoU"].b == 1
+    assert rows["boundary F"].a == a.metrics["boundary_f"].metric.scores().mean < rows["boundary F"].b == 1
+    assert rows["boundary F"].interval.low <= rows["boundary F"].interval.difference < 0
+    assert "boundary F" not in {row.name for row in compare(a, scored(data)[0], resamples=100).scores}
+
+
 def test_images_by_difference(found):
     assert found.images[0].name == "e"  # 144 pixels of the patch, missed by A, and as many of the other, missed by B
     assert found.images[0].share == pytest.approx(288 / (60 * 79))
@@ -84,8 +110,10 @@ def test_json(found):
 
 def test_absent_classes_cannot_be_compared(runs):
     a, b = (replace(run[0], per_image=run[0].per_image[:2], names=run[0].names[:2]) for run in runs)
-    row = compare(a, b, resamples=100).classes[2]
+    found = compare(a, b, resamples=100)
+    row = found.classes[2]
     assert row.verdict == "cannot be compared" and row.to_json()["a"] is None
+    assert "– to –" not in comparison_report(found, names=("a", "b"), settings={}, versions={})
 
 
 def test_what_cannot_be_compared(runs):

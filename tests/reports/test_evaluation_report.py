@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from report_data import IMAGES, NAMES, PATCH, Parsed, assert_self_contained, dra
 from featalign.errors import DataError
 from featalign.reports import Ranked, evaluation_report, examples
 from featalign.reports.charts import confusion_map, curve
+from featalign.reports.page import pairs
 from featalign.reports.ranking import confusions
 
 
@@ -61,8 +63,8 @@ def test_numbers_are_those_of_the_evaluation(page, found):
         evaluation.scores.iou,
         evaluation.boundary[2].iou,
         evaluation.boundary[4].iou,
-        evaluation.metrics["boundary_iou"].scores().iou,
-        evaluation.metrics["boundary_f"].scores().f,
+        evaluation.metrics["boundary_iou"].by_class,
+        evaluation.metrics["boundary_f"].by_class,
     ]
     for column, truth in zip((1, 4, 5, 6, 7), expected, strict=True):
         np.testing.assert_allclose(cells[:, column], np.nan_to_num(truth, nan=-1), atol=1e-6)
@@ -71,7 +73,7 @@ def test_numbers_are_those_of_the_evaluation(page, found):
     text = "".join(parsed.text)
     for value in (evaluation.scores.miou, evaluation.scores.pixel_accuracy, evaluation.scores.mean_accuracy):
         assert f"{100 * value:.2f} %" in text
-    for word in ("0.5, 1.0", "2.x", "test split, 3 images, 3 classes", "flip", "no"):
+    for word in ("0.5, 1", "2.x", "test split, 3 images, 3 classes", "flip", "no"):
         assert word in text
 
 
@@ -107,7 +109,7 @@ def test_images_without_labels_are_in_no_list(found):
     evaluation = found[0]
     counts = evaluation.per_image.copy()
     counts[0] = 0
-    ranked = Ranked.of(type(evaluation)(evaluation.classes, evaluation.names, counts, {}, evaluation.matrix))
+    ranked = Ranked.of(replace(evaluation, per_image=counts))
     assert evaluation.names[0] not in ranked.names and len(ranked.names) == 2
 
 
@@ -117,6 +119,11 @@ def test_confusions():
     assert listed == [(1, 2, 7), (0, 1, 3), (1, 0, 1)]
     assert confusions(matrix)[0].share == pytest.approx(7 / 17)
     assert len(confusions(matrix, count=2)) == 2
+
+
+def test_settings_are_said_plainly():
+    settings = {"scales": [0.5, 1.0], "overlap": 1 / 3, "layout_options": [], "window": None, "flip": False}
+    assert "".join(Parsed(pairs(settings)).text) == "scales0.5, 1overlap0.333333layout_options–window–flipno"
 
 
 def test_a_matrix_of_many_classes_stays_small():

@@ -183,6 +183,7 @@ def compare(
         list[str], typer.Option("--layout-option", metavar="KEY=VALUE", help="Of the layout; repeatable.")
     ] = [],  # noqa: B006 - Typer copies it
     boundary: Annotated[str, typer.Option(help="Widths of boundary bands in pixels, comma-separated.")] = "3,5,8,12",
+    metrics: Annotated[str, typer.Option(help="Further ones: boundary_iou,boundary_f.")] = "",
     resamples: Annotated[int, typer.Option(min=100, help="Draws of the bootstrap.")] = 2000,
     pictures: Annotated[int, typer.Option(min=0, help="Images to show: those that differ most.")] = 6,
     mode: Mode = "auto",
@@ -226,7 +227,7 @@ def compare(
     )
     asked = None
     if data:
-        asked = Asked(data, split, layout, layout_options, boundary, "", input_size, on_error, workers, None)
+        asked = Asked(data, split, layout, layout_options, boundary, metrics, input_size, on_error, workers, None)
     run_comparison((run_a, run_b), output, asked, load, resamples=resamples, pictures=pictures)
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from featalign.cli.console import err, out, parse_size, percent, progress, save_json, table
 from featalign.cli.scoring import Asked, open_samples, read_content, read_evaluation, scored
+from featalign.cli.settings import SETTINGS, Settings, differing, predictor_of, settings_in
 from featalign.doctor import versions
 from featalign.errors import ConfigError
 from featalign.files import write_atomically
 from featalign.inference import Evaluation, Predictor
 from featalign.inference.listing import Shard
-from featalign.models import load_model
 from featalign.reports import Asker, Compared, Comparison, compare, comparison_report, examples
-from featalign.reports.page import signed
+from featalign.reports.page import between, signed
 
 SCORES, PAGE = "comparison.json", "comparison.html"
 
@@ -27,7 +26,7 @@ class Side:
 
     name: str
     found: Evaluation
-    settings: Mapping[str, Any]
+    settings: Settings
     asker: Asker | None
 
 
@@ -73,13 +72,15 @@ def show(found: Comparison, names: tuple[str, str]) -> None:
             percent(row.a),
             percent(row.b),
             signed(row.interval.difference),
-            f"{signed(row.interval.low)} to {signed(row.interval.high)}",
+            between(row.interval.low, row.interval.high),
             row.verdict,
         )
         for row in (*found.classes, *found.scores)
     ]
     confidence = 100 * found.scores[0].interval.confidence
     table(rows, header=("", "A", "B", "A − B", f"{confidence:g} % interval", ""))
+    if found.warning:
+        err.print(f"warning: {found.warning}", markup=False)
     out.print(f"{found.a.images} images, drawn again with replacement; the luck of the training seed is not in it")
 
 
@@ -98,39 +99,31 @@ def _scored_before(path: Path, asked: Asked | None) -> Side:
     """A file of scores. With data, the run that it names predicts again, as it did."""
     content = read_content(path)
     found = read_evaluation(path, content)
-    settings = {key: value for key, value in content.items() if key in _PROTOCOL}
+    settings = settings_in(content)
     name = content.get("run", str(path))
     if asked is None:
         return Side(name, found, settings, None)
-    if "run" not in content:
-        raise ConfigError(f"{path} does not say which run it is of; compare without --data, or give the run itself")
-    return Side(name, found, settings, _asker(content, asked))
+    if missing := {"run", *SETTINGS} - content.keys():
+        raise ConfigError(
+            f"{path} does not say which run it is of and how it was scored (no {', '.join(sorted(missing))}); compare "
+            "without --data, or give the run itself"
+        )
+    return Side(name, found, settings, _asker(Path(content["run"]), settings, asked))
 
 
-def _asker(content: Mapping[str, Any], asked: Asked) -> Asker:
-    predictor = Predictor(
-        load_model(Path(content["run"])),  # a path, never a look-up on the hub
-        mode=content["mode"],
-        precision=content["precision"],
-        scales=content["scales"],
-        flip=content["flip"],
-        window=content["window"] and tuple(content["window"]),
-        overlap=content["overlap"],
-        published=content["published"],
-    )
-    return Asker(predictor, open_samples(predictor, asked), parse_size(content["input_size"]))
+def _asker(run: Path, settings: Settings, asked: Asked) -> Asker:
+    """The run as it was scored, on the data that are asked for now."""
+    predictor = predictor_of(run, settings)
+    chosen = {name: settings[name] for name in ("split", "layout", "layout_options", "input_size")}
+    return Asker(predictor, open_samples(predictor, replace(asked, **chosen)), parse_size(settings["input_size"]))
 
 
-_PROTOCOL = ("split", "mode", "precision", "scales", "flip", "window", "overlap", "published", "input_size")
-
-
-def _settings(a: Side, b: Side) -> dict[str, Any]:
+def _settings(a: Side, b: Side) -> Settings:
     """What both share under its name, what they do not under A and B."""
-    merged: dict[str, Any] = {"A": a.name, "B": b.name}
-    for key in _PROTOCOL:
-        first, second = a.settings.get(key), b.settings.get(key)
-        merged |= {key: first} if first == second else {f"{key} of A": first, f"{key} of B": second}
-    return merged
+    apart = differing(a.settings, b.settings)
+    shared = {name: value for name, value in a.settings.items() if name not in apart}
+    told = {f"{name} of {run}": side.settings.get(name) for name in apart for run, side in (("A", a), ("B", b))}
+    return {"A": a.name, "B": b.name, **shared, **told}
 
 
 def _look(a: Side, b: Side, found: Comparison, pictures: int) -> list[Compared]:

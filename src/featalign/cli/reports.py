@@ -18,17 +18,19 @@ from featalign.models.complexity import complexity
 
 
 def show_check(report: CheckReport) -> None:
-    """Layout and labels; of every class its frequency in each split, and what ``loss.class_weights: balanced`` makes of
-    those to learn from; then the findings, then the verdict.
+    """Layout and labels; of every class that occurs its frequency in each split, and what ``loss.class_weights:
+    balanced`` makes of those to learn from; then the findings, then the verdict.
     """
     chosen = ", ".join(f"{name}={value}" for name, value in report.settings.items())
     out.print(f"layout: {report.layout}" + (f" ({chosen})" if chosen else ""), markup=False, highlight=False)
     out.print(f"labels: {report.labels}", markup=False, highlight=False)
     if report.splits:
+        names = report.classes.names
         learnt = next((split for split in report.splits if split.name == "train"), report.splits[0])
-        weights = [f"{weight:.3g}" for weight in balanced_weights(torch.tensor(learnt.pixels)).tolist()]
-        columns = [[percent(share) for share in split.class_fraction] for split in report.splits]
-        rows = list(zip(report.classes.names, *columns, weights, strict=True))
+        weights = balanced_weights(torch.tensor(learnt.pixels)).tolist()
+        shares = [split.class_fraction for split in report.splits]
+        occurring = [i for i in range(len(names)) if any(i not in split.absent for split in report.splits)]
+        rows = [(names[i], *(percent(share[i]) for share in shares), f"{weights[i]:.3g}") for i in occurring]
         rows.append(("(ignored)", *(percent(split.void_fraction) for split in report.splits), ""))
         rows.append(("images", *(str(split.pairs) for split in report.splits), ""))
         table(rows, header=("% of pixels", *(split.name for split in report.splits), "balanced weight"))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from featalign.cli.console import out, percent, table
 from featalign.errors import ConfigError
 from featalign.inference import Evaluation
+from featalign.inference.counted import METRIC_TITLES
 from featalign.inference.grouping import TITLES
-from featalign.metrics import BoundaryFScore, BoundaryIoU
 
 
 def parse_widths(text: str) -> tuple[int, ...]:
@@ -45,11 +45,8 @@ def _further(found: Evaluation) -> Iterator[str]:
     """The means of categories and instances, and of the metrics that were asked for."""
     for name, mean in found.groups.means.items():
         yield f"  {TITLES[name]} {percent(mean)}"
-    for metric in found.metrics.values():
-        if isinstance(metric, BoundaryIoU):
-            yield f"  Boundary IoU {percent(metric.scores().miou)}"
-        elif isinstance(metric, BoundaryFScore):
-            yield f"  boundary F {percent(metric.scores().mean)}"
+    for name, counted in found.metrics.items():
+        yield f"  {METRIC_TITLES[name]} {percent(counted.mean)}"
 
 
 def _cost(found: Evaluation) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json as jsonlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from featalign.cli.console import parse_size, progress, save_json
 from featalign.cli.options import parse_settings
 from featalign.cli.scores import parse_widths, show
+from featalign.cli.settings import Settings, differing, settings_in, settings_of
 from featalign.data import OnError, SegmentationDataset, open_dataset
 from featalign.errors import DataError
 from featalign.inference import Evaluation, Predictor, evaluate, gathered, merged
@@ -40,7 +41,7 @@ class Scored:
     predictor: Predictor
     samples: SegmentationDataset
     found: Evaluation
-    settings: dict[str, Any]
+    settings: Settings
 
 
 def score(predictor: Predictor, asked: Asked, *, json: Path | None) -> Scored | None:
@@ -73,33 +74,26 @@ def scored(predictor: Predictor, asked: Asked, shard: Shard) -> Scored:
         workers=asked.workers,
         progress=progress,
     )
-    return Scored(predictor, samples, found, _settings(predictor, asked))
+    settings = settings_of(
+        predictor,
+        split=asked.split,
+        layout=asked.layout,
+        layout_options=asked.layout_options,
+        input_size=asked.input_size,
+    )
+    return Scored(predictor, samples, found, settings)
 
 
 def join(parts: list[Path], *, json: Path | None) -> None:
     """Show and save what several shards add up to. Raises DataError."""
     contents = [read_content(path) for path in parts]
-    settings = [{key: value for key, value in content.items() if key in _SETTINGS} for content in contents]
+    settings = [settings_in(content) for content in contents]
     for path, other in zip(parts, settings, strict=True):
-        differing = sorted(key for key in _SETTINGS if other.get(key) != settings[0].get(key))
-        if differing:
-            raise DataError(f"{path} was scored otherwise than {parts[0]}: {', '.join(differing)}")
+        if names := differing(settings[0], other):
+            raise DataError(f"{path} was scored otherwise than {parts[0]}: {', '.join(names)}")
     found = merged(read_evaluation(path, content) for path, content in zip(parts, contents, strict=True))
     show(found)
     save_json(json, {**settings[0], **found.to_json()})
-
-
-_SETTINGS = ("split", "mode", "precision", "scales", "flip", "window", "overlap", "published", "input_size")
-
-
-def _settings(predictor: Predictor, asked: Asked) -> dict[str, Any]:
-    return {
-        "split": asked.split,
-        "mode": predictor.mode,
-        "precision": predictor.precision,
-        **jsonlib.loads(jsonlib.dumps(asdict(predictor.views))),
-        "input_size": asked.input_size,
-    }
 
 
 def open_samples(predictor: Predictor, asked: Asked) -> SegmentationDataset:

@@ -138,7 +138,7 @@ def _gather(split: Split, examined: list[Examined], on_error: OnError) -> tuple[
             findings.append(Finding("note", split.name, one.pair.image, _turned(*one.orientations)))
     palettes = [one.pair.mask for one in examined if one.palette]
     if palettes:
-        message = f"{len(palettes)} palette masks (first: {palettes[0].name}): their indices are the class ids"
+        message = f"{len(palettes)} palette masks (first: {palettes[0].name}): their indices are read as class ids"
         findings.append(Finding("note", split.name, None, message))
     return dict(counts), findings
 
@@ -166,7 +166,7 @@ def _about_labels(split: str, stored: dict[int, int], source: DataSource, labels
         return [Finding("error", split, None, message)]
     if not stored or not absent:
         return []
-    from_one = source.layout.name == "folder" and 0 in absent
+    from_one = 0 in absent and source.settings.get("shift") == 0 and not labels.map.unknown(stored)
     hint = "; if the ids count from 1, subtract 1 from each (--option shift=-1)" if from_one else ""
     names = ", ".join(f"{i} {classes.names[i]}" for i in absent[:_SHOWN])
     names += f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
@@ -176,9 +176,9 @@ def _about_labels(split: str, stored: dict[int, int], source: DataSource, labels
 def _suspicious(stored: dict[int, int], counts: dict[int, int], source: DataSource, labels: Labels) -> str | None:
     """Why these values, each of them known, cannot be what they are taken for."""
     ignore = labels.classes.ignore_index
-    if len(labels.classes) == 2 and set(stored) == {0, 255} and 255 not in labels.map.ids:
+    if len(labels.classes) == 2 and set(stored) == {0, 255} and 255 in labels.map.ignored:
         return (
-            f"masks of 0 and {ignore}, which is ignored: write the foreground as 1, or read it so with "
+            "masks of 0 and 255, which is ignored: write the foreground as 1, or read it so with "
             '--option remap="{255: 1}"'
         )
     if set(counts) == {ignore}:

@@ -47,8 +47,8 @@ class Examiner:
             if mask is not None:
                 examined.palette = mask.palette is not None
                 examined.counts = count_labels(mask.pixels)
+                check_palette(mask.palette, examined.counts, self.labels.map)  # explains unknown values, too
                 self.labels.map.check(examined.counts)
-                check_palette(mask.palette, examined.counts, self.labels.map)
             if image is not None and mask is not None:
                 check_sizes(pair, image.pixels, mask.pixels)
         except DataError as error:

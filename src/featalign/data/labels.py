@@ -139,15 +139,21 @@ def count_labels(mask: NDArray[np.integer]) -> dict[int, int]:
 
 def check_palette(palette: Sequence[Color] | None, counts: Mapping[int, int], labels: LabelMap) -> None:
     """Raises DataError if most of a mask's palette colours are those of other classes than its indices mean."""
-    colors = labels.classes.colors
-    used = [value for value in counts if value in labels.ids and value < len(palette or ())]
-    wrong = [v for v in used if palette and palette[v] in colors and palette[v] != colors[labels.ids[v]]]
-    if palette and 2 * len(wrong) > len(used):
-        meant, shown = labels.classes.names[labels.ids[wrong[0]]], labels.classes.names[colors.index(palette[wrong[0]])]
+    names, colors = labels.classes.names, labels.classes.colors
+    meant = {value: labels.ids.get(value) for value in counts if value not in labels.ignored}
+    shown = {value: palette[value] for value in meant if palette and value < len(palette)}
+    wrong = [v for v, color in shown.items() if color in colors and color != _color_of(meant[v], colors)]
+    if 2 * len(wrong) > len(shown):
+        label, painted = meant[wrong[0]], names[colors.index(shown[wrong[0]])]
+        told = "no class" if label is None else names[label]
         raise DataError(
-            f"palette index {wrong[0]} stands for {meant} but has the colour of {shown}: a program renumbered "
+            f"palette index {wrong[0]} stands for {told} but has the colour of {painted}: a program renumbered "
             "the colours; export the mask with its palette kept, or read it by its colours with --option colors=true"
         )
+
+
+def _color_of(label: int | None, colors: Sequence[Color]) -> Color | None:
+    return None if label is None else colors[label]
 
 
 def ranges(values: Iterable[int]) -> str:

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from featalign.data import Batch, Progress, Samples, in_order, load_batches, silent
 from featalign.errors import ConfigError, DataError, did_you_mean
-from featalign.inference.grouping import InstanceCounter, categories_of
+from featalign.inference.counted import METRICS, Counter, stacked
+from featalign.inference.grouping import InstanceCounter, categories_of, category_numbers
 from featalign.inference.measuring import Meter
 from featalign.inference.network import Size
-from featalign.inference.packing import METRICS, Counts
 from featalign.inference.predictor import Predictor
 from featalign.inference.result import Evaluation, merged
-from featalign.metrics import BAND_WIDTHS, InstanceIoU, boundary_targets, confusion_matrix
+from featalign.metrics import BAND_WIDTHS, InstanceIoU, boundary_targets, confusion_matrix, merge_classes
 from featalign.metrics.counts import class_counts
 from featalign.spec import Classes
 
@@ -66,7 +66,8 @@ def evaluate(
     """
     _check(predictor, samples, metrics, rank, ranks)
     objects = InstanceCounter.of(samples)
-    tally = _Tally(samples.classes, boundary_widths, metrics, objects.metric if objects else None)
+    categories = categories_of(samples)
+    tally = _Tally(samples.classes, categories, boundary_widths, metrics, objects.metric if objects else None)
     meter = Meter(predictor.device)
     order = in_order(len(samples), rank=rank, ranks=ranks)
     loaded: Iterator[Batch] = load_batches(samples, order, workers=workers)
@@ -79,7 +80,7 @@ def evaluate(
         labels = meter(partial(predictor.labels, batch["image"], size=size, input_size=input_size))[0]
         tally.add(batch["name"][0], labels, target, numbers)
     skipped = getattr(samples, "skipped", {})
-    found = tally.evaluation(predictor.model.classes, skipped=skipped, meter=meter, categories=categories_of(samples))
+    found = tally.evaluation(predictor.model.classes, skipped=skipped, meter=meter)
     return found.labelled() if ranks == 1 else found
 
 
@@ -109,15 +110,22 @@ class _Tally:
     """Counts of the images so far."""
 
     def __init__(
-        self, classes: Classes, widths: Sequence[int], metrics: Collection[str], instances: InstanceIoU | None
+        self,
+        classes: Classes,
+        categories: tuple[str, ...],
+        widths: Sequence[int],
+        metrics: Collection[str],
+        instances: InstanceIoU | None,
     ) -> None:
         self._classes, self._ignore = len(classes), classes.ignore_index
+        self._categories, self._numbers = categories, category_numbers(categories)
         self._matrix = torch.zeros(self._classes, self._classes, dtype=torch.int64)
         self._names: list[str] = []
         self._whole: list[Tensor] = []
+        self._merged: list[Tensor] = []
         self._bands: dict[int, list[Tensor]] = {width: [] for width in widths}
-        self._instances = instances
-        self._metrics = {name: METRICS[name](self._classes, ignore_index=self._ignore) for name in metrics}
+        self._instances = Counter(instances) if instances else None
+        self._metrics = {name: Counter(METRICS[name](self._classes, ignore_index=self._ignore)) for name in metrics}
 
     def add(self, name: str, labels: Tensor, target: Tensor, numbers: NDArray[np.int32] | None) -> None:
         """Labels and truth (H, W) of one image, on the same device; its instances where they are counted."""
@@ -125,6 +133,8 @@ class _Tally:
         self._matrix += matrix
         self._names.append(name)
         self._whole.append(class_counts(matrix))
+        merged = merge_classes(matrix, self._numbers) if self._categories else matrix[:0, :0]
+        self._merged.append(class_counts(merged))
         for width, band in boundary_targets(target, list(self._bands), self._ignore).items():
             self._bands[width].append(class_counts(confusion_matrix(labels, band, self._classes, self._ignore)))
         for metric in self._metrics.values():
@@ -132,27 +142,21 @@ class _Tally:
         if self._instances is not None and numbers is not None:
             self._instances.update(labels, target, numbers)
 
-    def evaluation(
-        self, classes: Classes, *, skipped: dict[str, str], meter: Meter, categories: tuple[str, ...]
-    ) -> Evaluation:
+    def evaluation(self, classes: Classes, *, skipped: dict[str, str], meter: Meter) -> Evaluation:
         """By name, whatever the order of the images was."""
         order = sorted(range(len(self._names)), key=self._names.__getitem__)
+        rows = (3, self._classes)
         return Evaluation(
             classes=classes,
             names=tuple(self._names[i] for i in order),
-            per_image=self._stacked(self._whole, order),
-            per_image_bands={width: self._stacked(counts, order) for width, counts in self._bands.items()},
+            per_image=stacked(self._whole, order, rows),
+            per_image_bands={width: stacked(counts, order, rows) for width, counts in self._bands.items()},
+            per_image_categories=stacked(self._merged, order, (3, len(set(self._categories)))),
             matrix=self._matrix,
-            metrics=self._metrics,
+            metrics={name: metric.counted(order) for name, metric in self._metrics.items()},
             skipped=dict(skipped),
             seconds=tuple(meter.seconds[i] for i in order),
             peak_memory=meter.peak_memory,
-            categories=categories,
-            instances=self._instances,
+            categories=self._categories,
+            instances=self._instances.counted(order) if self._instances else None,
         )
-
-    def _stacked(self, counts: list[Tensor], order: list[int]) -> Counts:
-        stacked: Counts = np.zeros((len(counts), 3, self._classes), dtype=np.int64)
-        for place, i in enumerate(order):
-            stacked[place] = counts[i].numpy()
-        return stacked

@@ -15,17 +15,10 @@ import torch
 from torch import Tensor
 
 from featalign.errors import DataError
+from featalign.inference.counted import METRICS, Counted, pack_instances, read_instances
 from featalign.inference.grouping import GroupScores
-from featalign.inference.packing import (
-    Counts,
-    packed,
-    packed_instances,
-    packed_metrics,
-    unpacked,
-    unpacked_instances,
-    unpacked_metrics,
-)
-from featalign.metrics import Accumulator, InstanceIoU, Scores, scores
+from featalign.inference.packing import Counts, packed, unpacked
+from featalign.metrics import InstanceIoU, Scores, scores
 from featalign.metrics.counts import iou, mean_accuracy, mean_iou, pixel_accuracy
 from featalign.spec import Classes
 
@@ -39,6 +32,7 @@ class Evaluation:
         names: of the images, sorted.
         per_image: int64 (N, 3, K), for each image its true positives, false positives and false negatives by class.
         per_image_bands: the same by width of the boundary band, over the pixels at most that far from another class.
+        per_image_categories: int64 (N, 3, C), the same by category, in the order in which ``categories`` has them.
         matrix: int64 (K, K) over all labelled pixels, rows = truth.
         metrics: further ones that were asked for, by name: ``boundary_iou``, ``boundary_f``.
         skipped: the images that could not be read, with the reason.
@@ -52,13 +46,14 @@ class Evaluation:
     names: tuple[str, ...]
     per_image: Counts
     per_image_bands: Mapping[int, Counts]
+    per_image_categories: Counts
     matrix: Tensor
-    metrics: Mapping[str, Accumulator] = field(default_factory=dict)
+    metrics: Mapping[str, Counted[Any]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     seconds: tuple[float, ...] = ()
     peak_memory: int | None = None
     categories: tuple[str, ...] = ()
-    instances: InstanceIoU | None = None
+    instances: Counted[InstanceIoU] | None = None
 
     @property
     def images(self) -> int:
@@ -78,7 +73,8 @@ class Evaluation:
     @cached_property
     def groups(self) -> GroupScores:
         """Category IoU and iIoU, as far as the data have categories and instances."""
-        return GroupScores.of(self.matrix, self.classes, self.categories, self.instances)
+        instances = self.instances.metric if self.instances else None
+        return GroupScores.of(self.matrix, self.classes, self.categories, instances)
 
     @cached_property
     def boundary(self) -> dict[int, Scores]:
@@ -100,13 +96,14 @@ class Evaluation:
                 width: np.concatenate((counts, other.per_image_bands[width]))[order]
                 for width, counts in self.per_image_bands.items()
             },
+            per_image_categories=np.concatenate((self.per_image_categories, other.per_image_categories))[order],
             matrix=self.matrix + other.matrix,
-            metrics={name: metric + other.metrics[name] for name, metric in self.metrics.items()},
+            metrics={name: metric.joined(other.metrics[name], order) for name, metric in self.metrics.items()},
             skipped=dict(sorted({**self.skipped, **other.skipped}.items())),
             seconds=tuple(seconds[i] for i in order),
             peak_memory=max(peaks, default=None),
             categories=self.categories,
-            instances=self.instances + other.instances if self.instances and other.instances else None,
+            instances=self.instances.joined(other.instances, order) if self.instances and other.instances else None,
         )
 
     def _check_addable(self, other: Evaluation) -> None:
@@ -130,7 +127,7 @@ class Evaluation:
             **_named(self.scores, self.classes),
             **self.groups.to_json(),
             "boundary": {f"{width}px": _named(band, self.classes) for width, band in self.boundary.items()},
-            **{name: metric.scores().to_json() for name, metric in self.metrics.items()},  # type: ignore[attr-defined]
+            **{name: found.metric.scores().to_json() for name, found in self.metrics.items()},
             "confusion": self.matrix.tolist(),
             "seconds_per_image": round(self.seconds_per_image, 4) if self.seconds else None,
             "peak_memory": self.peak_memory,
@@ -140,9 +137,10 @@ class Evaluation:
                 "names": list(self.names),
                 "per_image": packed(self.per_image),
                 "per_image_bands": {str(width): packed(counts) for width, counts in self.per_image_bands.items()},
-                "metrics": packed_metrics(self.metrics),
+                "per_image_categories": packed(self.per_image_categories),
+                "metrics": {name: packed(found.per_image) for name, found in self.metrics.items()},
                 "categories": list(self.categories),
-                "instances": packed_instances(self.instances),
+                "instances": pack_instances(self.instances) if self.instances else None,
                 "seconds": list(self.seconds),
             },
         }
@@ -152,19 +150,24 @@ class Evaluation:
         """What :meth:`to_json` was called on. Raises DataError if ``content`` is not from there."""
         try:
             counts = content["counts"]
-            classes = Classes.from_json(counts)
+            classes, instances = Classes.from_json(counts), counts["instances"]
+            ignored = classes.ignore_index
             return cls(
                 classes=classes,
                 names=tuple(counts["names"]),
                 per_image=unpacked(counts["per_image"]),
                 per_image_bands={int(width): unpacked(band) for width, band in counts["per_image_bands"].items()},
+                per_image_categories=unpacked(counts["per_image_categories"]),
                 matrix=torch.tensor(content["confusion"], dtype=torch.int64),
-                metrics=unpacked_metrics(counts["metrics"], len(classes), classes.ignore_index),
+                metrics={
+                    name: Counted.read(METRICS[name](len(classes), ignore_index=ignored), rows)
+                    for name, rows in counts["metrics"].items()
+                },
                 skipped=dict(content["skipped"]),
                 seconds=tuple(counts["seconds"]),
                 peak_memory=content["peak_memory"],
-                categories=tuple(counts.get("categories", ())),
-                instances=unpacked_instances(counts.get("instances"), len(classes), classes.ignore_index),
+                categories=tuple(counts["categories"]),
+                instances=read_instances(instances, len(classes), ignored) if instances else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
             raise DataError(f"is not what `featalign eval --json` writes ({error!r})") from error

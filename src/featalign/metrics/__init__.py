@@ -6,8 +6,8 @@ as plain numbers (``scores``). docs/metrics.md defines each of them.
 
 from __future__ import annotations
 
-from featalign.metrics.accumulator import Accumulator, sum_over_processes
-from featalign.metrics.bootstrap import Interval, paired_bootstrap
+from featalign.metrics.accumulator import Accumulator, ClassMetric, sum_over_processes
+from featalign.metrics.bootstrap import FEW_IMAGES, Interval, paired_bootstrap
 from featalign.metrics.boundary import (
     BAND_WIDTHS,
     BoundaryBands,
@@ -25,12 +25,14 @@ from featalign.metrics.scores import Result, Scores, scores
 __all__ = [
     "BAND_WIDTHS",
     "CITYSCAPES_INSTANCE_SIZES",
+    "FEW_IMAGES",
     "Accumulator",
     "BoundaryBands",
     "BoundaryFScore",
     "BoundaryFScores",
     "BoundaryIoU",
     "BoundaryIoUScores",
+    "ClassMetric",
     "ConfusionMatrix",
     "InstanceIoU",
     "InstanceScores",

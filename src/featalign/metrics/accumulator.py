@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Self, TypeVar
 
 import torch
 import torch.distributed as dist
+from numpy.typing import ArrayLike
 from torch import Tensor
+
+from featalign.metrics.counts import Values, mean_of_defined
 
 
 class Accumulator:
@@ -53,6 +56,26 @@ class Accumulator:
         total, added = copy.copy(self), other.state()
         total.load_state({name: counts + added[name] for name, counts in self.state().items()})
         return total
+
+
+class ClassMetric(Accumulator):
+    """A metric with a score for each class, that keeps a few counts for each of them.
+
+    Scores take the counts as an argument too: sums over some of the images, or a stack of such sums at once.
+    """
+
+    COUNTS = ("counts",)
+    counts: Tensor
+    """int64 (R, K) on the CPU."""
+    update: Callable[..., None]
+
+    def by_class(self, counts: ArrayLike) -> Values:
+        """The score of each class (..., K) from counts (..., R, K), in [0, 1] or nan."""
+        raise NotImplementedError
+
+    def mean(self, counts: ArrayLike) -> Values:
+        """Mean over the classes that have a score (...)."""
+        return mean_of_defined(self.by_class(counts))
 
 
 Metric = TypeVar("Metric", bound=Accumulator)

@@ -13,6 +13,11 @@ from featalign.metrics.scores import Result
 BLOCK = 2_000_000
 """Weights (resamples x images) held at once: 16 MB."""
 
+FEW_IMAGES = 30
+"""With fewer images than this, percentile intervals hold the truth clearly less often than they say: of a mean of
+normal values, those at 95 % do in 93.6 % of the cases with 30 images, 92.9 with 20, 90.4 with 10, 84.5 with 5 (the
+interval is sqrt((N - 1) / N) * 1.96 standard errors wide, where Student's t asks for more)."""
+
 
 @dataclass(frozen=True)
 class Interval(Result):

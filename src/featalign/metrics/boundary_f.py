@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from featalign.metrics.accumulator import Accumulator
+from featalign.metrics.accumulator import ClassMetric
 from featalign.metrics.boundary import boundary_band
 from featalign.metrics.counts import Values, mean_of_defined, ratio
 from featalign.metrics.labels import Labels, image_pairs
@@ -46,42 +46,37 @@ class BoundaryFScores(Result):
     """The F-score of each image, averaged over the images where prediction or truth has a boundary of the class."""
 
 
-class BoundaryFScore(Accumulator):
+class BoundaryFScore(ClassMetric):
     """Boundary F-score of each class (Csurka et al., BMVC 2013, section 3; DAVIS, Perazzi et al., CVPR 2016).
 
     Both publications average the F-score of single images: that is ``f_per_image``. ``f`` divides only once, after
     the whole split is counted, as mIoU does. See :func:`boundary_f_counts` for what is counted.
     """
 
-    COUNTS = ("counts", "f_sum", "images")
     SETTINGS = ("classes", "ignore_index", "tolerance")
 
     def __init__(self, classes: int, *, tolerance: float | None = None, ignore_index: int = IGNORE_INDEX) -> None:
         self.classes = classes
         self.tolerance = tolerance
         self.ignore_index = ignore_index
-        self.counts = torch.zeros(4, classes, dtype=torch.int64)
-        """int64 (4, K) on the CPU, rows as in :func:`boundary_f_counts`."""
-        self.f_sum = torch.zeros(classes, dtype=torch.int64)
-        """Sum of the images' F-scores, in units of 2**-40."""
-        self.images = torch.zeros(classes, dtype=torch.int64)
-        """Number of images with a boundary of the class in prediction or truth."""
+        self.counts = torch.zeros(6, classes, dtype=torch.int64)
+        """int64 (6, K) on the CPU: rows as in :func:`boundary_f_counts`, the sum of the images' F-scores in units of
+        2**-40, and the number of images with a boundary of the class in prediction or truth."""
 
     def update(self, pred: Labels, target: Labels) -> None:
         """Adds one image or batch: arguments and errors of :func:`boundary_f_counts`, and (B, H, W) too."""
         for image, truth in zip(*image_pairs(pred, target, self.classes, self.ignore_index), strict=True):
             counts = _counts(image, truth, self.classes, self.tolerance, self.ignore_index)
-            self.counts += counts
             part, whole = _harmonic(*counts)
-            self.f_sum += shares(part, whole.clamp_min(1))
-            self.images += counts[1] + counts[3] > 0
+            f, seen = shares(part, whole.clamp_min(1)), counts[1] + counts[3] > 0
+            self.counts += torch.cat((counts, torch.stack((f, seen))))
 
     def scores(self) -> BoundaryFScores:
         """Boundary F-score over everything added so far."""
-        near, predicted, found, true = self.counts.numpy().astype(np.float64)
+        near, predicted, found, true, f_sum, images = self.counts.numpy().astype(np.float64)
         absent = true == 0
-        f = boundary_f(self.counts)
-        per_image = np.where(absent, np.nan, ratio(self.f_sum.numpy() / ONE, self.images.numpy()))
+        f = self.by_class(self.counts)
+        per_image = np.where(absent, np.nan, ratio(f_sum / ONE, images))
         return BoundaryFScores(
             mean=float(mean_of_defined(f)),
             f=f.tolist(),
@@ -91,10 +86,15 @@ class BoundaryFScore(Accumulator):
             f_per_image=per_image.tolist(),
         )
 
+    def by_class(self, counts: ArrayLike) -> Values:
+        """``f``."""
+        return boundary_f(counts)
+
 
 def boundary_f(counts: ArrayLike) -> Values:
-    """F-score of each class (..., K) from counts (..., 4, K); nan for a class without a boundary in the truth."""
-    near, predicted, found, true = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)
+    """F-score of each class (..., K) from counts (..., 4, K), or those of :class:`BoundaryFScore`; nan for a class
+    without a boundary in the truth."""
+    near, predicted, found, true = np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)[:4]
     part, whole = _harmonic(near, predicted, found, true)
     return np.where(true > 0, ratio(part, np.maximum(whole, 1)), np.nan)
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from featalign.metrics.accumulator import Accumulator
+from featalign.metrics.accumulator import ClassMetric
 from featalign.metrics.boundary import boundary_band
-from featalign.metrics.counts import iou, mean_iou
+from featalign.metrics.counts import Values, iou, mean_of_defined
 from featalign.metrics.labels import Labels, image_pairs
 from featalign.metrics.scores import Result
 from featalign.spec import IGNORE_INDEX
@@ -31,13 +32,12 @@ class BoundaryIoUScores(Result):
     """Ids of the classes without a boundary pixel in the truth; they have no score."""
 
 
-class BoundaryIoU(Accumulator):
+class BoundaryIoU(ClassMetric):
     """Boundary IoU of each class (Cheng et al., CVPR 2021, equation 2), its pixels summed over the whole split.
 
     See :func:`boundary_iou_counts` for what is counted.
     """
 
-    COUNTS = ("counts",)
     SETTINGS = ("classes", "ignore_index", "width")
 
     def __init__(self, classes: int, *, width: int | None = None, ignore_index: int = IGNORE_INDEX) -> None:
@@ -53,12 +53,16 @@ class BoundaryIoU(Accumulator):
 
     def scores(self) -> BoundaryIoUScores:
         """Boundary IoU over everything added so far."""
-        per_class = iou(self.counts.numpy())
+        per_class = self.by_class(self.counts.numpy())
         return BoundaryIoUScores(
-            miou=float(mean_iou(self.counts.numpy())),
+            miou=float(mean_of_defined(per_class)),
             iou=per_class.tolist(),
             absent=np.flatnonzero(np.isnan(per_class)).tolist(),
         )
+
+    def by_class(self, counts: ArrayLike) -> Values:
+        """Boundary IoU."""
+        return iou(counts)
 
 
 def boundary_iou_counts(

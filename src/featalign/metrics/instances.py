@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from featalign.metrics.accumulator import Accumulator
-from featalign.metrics.confusion import confusion_matrix, merge_classes
-from featalign.metrics.counts import Values, class_counts, mean_of_defined, ratio
+from featalign.metrics.accumulator import ClassMetric
+from featalign.metrics.confusion import confusion_matrix
+from featalign.metrics.counts import Values, mean_of_defined, ratio
 from featalign.metrics.labels import Labels, as_labels, image_pairs
 from featalign.metrics.scores import Result
 from featalign.metrics.shares import ONE, shares
@@ -43,7 +44,7 @@ class InstanceScores(Result):
     """iIoU of each category, for those all of whose classes have instances."""
 
 
-class InstanceIoU(Accumulator):
+class InstanceIoU(ClassMetric):
     """iTP / (iTP + FP + iFN) of each class (Cordts et al., CVPR 2016, section 4.2).
 
     A pixel of an instance counts ``mean size of the class's instances / size of its instance`` in iTP and iFN; false
@@ -54,7 +55,6 @@ class InstanceIoU(Accumulator):
     sizes are multiplied in at the end. So the sums do not depend on order or on processes.
     """
 
-    COUNTS = ("matrix", "hits", "category_hits", "instances", "pixels")
     SETTINGS = ("classes", "ignore_index", "instance_classes", "mean_sizes", "categories")
 
     def __init__(
@@ -84,8 +84,10 @@ class InstanceIoU(Accumulator):
         self.mean_sizes = None if mean_sizes is None else tuple(mean_sizes)
         self.categories = tuple(range(classes) if categories is None else categories)
         self._check()
-        self.matrix = torch.zeros(classes, classes, dtype=torch.int64)
-        self.hits, self.category_hits, self.instances, self.pixels = torch.zeros(4, classes, dtype=torch.int64)
+        self.counts = torch.zeros(6, classes, dtype=torch.int64)
+        """int64 (6, K) on the CPU, by true class: instances, their pixels, sums over instances of the share of their
+        pixels that have the right class and the right category; by predicted class: pixels of another class, and of
+        another category."""
 
     def update(self, pred: Labels, target: Labels, instances: Labels) -> None:
         """Adds one image or batch.
@@ -106,7 +108,10 @@ class InstanceIoU(Accumulator):
                 f"got instances {tuple(numbers.shape)} from {numbers.min() if numbers.numel() else 'none'}; expected "
                 f"one number >= 0 for each pixel of target {tuple(torch.as_tensor(target).shape)}"
             )
-        self.matrix += confusion_matrix(preds, targets, self.classes, self.ignore_index)
+        matrix = confusion_matrix(preds, targets, self.classes, self.ignore_index)
+        category = torch.tensor(self.categories)
+        self.counts[4] += matrix.sum(0) - matrix.diagonal()
+        self.counts[5] += (matrix * (category[:, None] != category)).sum(0)
         for image, truth, ids in zip(preds, targets, numbers.reshape(targets.shape), strict=True):
             self._add_instances(image, truth, ids)
 
@@ -121,44 +126,47 @@ class InstanceIoU(Accumulator):
             torch.bincount(instance[right], minlength=len(owner)).cpu()
             for right in (target == target, pred == target, category[pred] == category[target])
         )
-        for total, of_instance in (
-            (self.instances, torch.ones_like(size)),
-            (self.pixels, size),
-            (self.hits, shares(hits, size)),
-            (self.category_hits, shares(category_hits, size)),
-        ):
-            total.index_add_(0, owner, of_instance)
+        added = (torch.ones_like(size), size, shares(hits, size), shares(category_hits, size))
+        self.counts[:4].index_add_(1, owner, torch.stack(added))
 
     def scores(self) -> InstanceScores:
         """iIoU over everything added so far."""
-        instances = self.instances.numpy().astype(np.float64)
-        size = self._mean_sizes()
-        hits, category_hits = (size * (shares_.numpy() / ONE) for shares_ in (self.hits, self.category_hits))
-        truth = size * instances
-        by_class = _iou(hits, truth, self.matrix)
-        merged = merge_classes(self.matrix, self.categories)
-        by_category = _iou(self._per_category(category_hits), self._per_category(truth), merged)
+        counts = self.counts.numpy()
         return InstanceScores(
-            miou=float(mean_of_defined(by_class)),
-            iou=by_class.tolist(),
-            category_miou=float(mean_of_defined(by_category)),
-            category_iou=by_category.tolist(),
+            miou=float(self.mean(counts)),
+            iou=self.by_class(counts).tolist(),
+            category_miou=float(self.category_mean(counts)),
+            category_iou=self.by_category(counts).tolist(),
         )
 
-    def _mean_sizes(self) -> Values:
-        """(K,): 0 for classes without instances."""
+    def by_class(self, counts: ArrayLike) -> Values:
+        """iIoU of each class."""
+        instances, pixels, hits, _, false, _ = _rows(counts)
+        size = self._mean_sizes(instances, pixels)
+        return _iou(size * hits / ONE, size * instances, false)
+
+    def by_category(self, counts: ArrayLike) -> Values:
+        """iIoU of each category (..., C) from counts (..., 6, K); nan unless all its classes have instances."""
+        instances, pixels, _, hits, _, false = _rows(counts)
+        size = self._mean_sizes(instances, pixels)
+        members = np.equal.outer(self.categories, range(max(self.categories) + 1))
+        whole = ~members[self._without_instances()].any(0)
+        return _iou(size * hits / ONE @ members, size * instances @ members * whole, false @ members)
+
+    def category_mean(self, counts: ArrayLike) -> Values:
+        """Mean over the categories that have a score (...)."""
+        return mean_of_defined(self.by_category(counts))
+
+    def _mean_sizes(self, instances: Values, pixels: Values) -> Values:
+        """(..., K): 0 for classes without instances."""
         if self.mean_sizes is None:
-            return self.pixels.numpy() / np.maximum(self.instances.numpy(), 1)
+            return pixels / np.maximum(instances, 1)
         sizes = np.zeros(self.classes)
         sizes[list(self.instance_classes)] = self.mean_sizes
         return sizes
 
-    def _per_category(self, values: Values) -> Values:
-        """Sums over the classes of each category; 0 unless all of them have instances."""
-        sums = np.bincount(self.categories, weights=values).astype(np.float64)
-        apart = set(range(self.classes)) - set(self.instance_classes)
-        sums[[self.categories[label] for label in apart]] = 0
-        return sums
+    def _without_instances(self) -> list[int]:
+        return sorted(set(range(self.classes)) - set(self.instance_classes))
 
     def _check(self) -> None:
         strays = [label for label in self.instance_classes if not 0 <= label < self.classes]
@@ -176,7 +184,11 @@ class InstanceIoU(Accumulator):
             )
 
 
-def _iou(hits: Values, truth: Values, matrix: Tensor) -> Values:
+def _iou(hits: Values, truth: Values, false: Values) -> Values:
     """iTP / (iTP + FP + iFN), where iTP + iFN = ``truth``; nan without truth."""
-    false = class_counts(matrix)[1].numpy()
     return np.where(truth > 0, ratio(hits, truth + false), np.nan)
+
+
+def _rows(counts: ArrayLike) -> Values:
+    """(6, ..., K)."""
+    return np.moveaxis(np.asarray(counts, dtype=np.float64), -2, 0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from featalign.metrics import Interval
 from featalign.reports.markup import Html, joined, tag
-from featalign.reports.page import percent, signed
+from featalign.reports.page import between, percent, signed
 
 SHOWN = 0.005
 """Shares of a class below this are left blank in a confusion matrix."""
@@ -86,7 +86,7 @@ def interval_plot(interval: Interval, reach: float) -> Html:
         ends = {"x1": _n(x(interval.low)), "x2": _n(x(interval.high))}
         parts.append(tag("line", **ends, y1=9, y2=9, stroke_width=3, stroke_linecap="round", class_=line))
         parts.append(tag("circle", cx=_n(x(interval.difference)), cy=9, r=4.5, class_=dot))
-    says = f"{signed(interval.difference)}, {signed(interval.low)} to {signed(interval.high)}"
+    says = f"{signed(interval.difference)}, {between(interval.low, interval.high)}"
     return tag("svg", *parts, width=width, height=height, role="img", aria_label=says)
 
 

@@ -10,8 +10,18 @@ import numpy as np
 
 from featalign.errors import DataError
 from featalign.inference import Evaluation
+from featalign.inference.counted import METRIC_TITLES
+from featalign.inference.grouping import TITLES
 from featalign.inference.packing import Counts
-from featalign.metrics import Interval, class_iou, mean_accuracy, mean_iou, paired_bootstrap, pixel_accuracy
+from featalign.metrics import (
+    FEW_IMAGES,
+    Interval,
+    class_iou,
+    mean_accuracy,
+    mean_iou,
+    paired_bootstrap,
+    pixel_accuracy,
+)
 from featalign.metrics.counts import Score
 
 
@@ -56,7 +66,8 @@ class Comparison:
 
     Attributes:
         a, b: the evaluations, of the same images and masks.
-        scores: mIoU, pixel accuracy, mean accuracy, then mIoU in the boundary bands that both have.
+        scores: mIoU, pixel accuracy, mean accuracy, then what both have of category IoU, iIoU, further metrics, and
+            mIoU in boundary bands.
         classes: IoU of each class, in their order.
         images: all, the most different first.
     """
@@ -67,9 +78,20 @@ class Comparison:
     classes: tuple[Row, ...]
     images: tuple[Differing, ...]
 
+    @property
+    def warning(self) -> str | None:
+        """What to keep in mind of the intervals, if there are few images."""
+        if self.a.images >= FEW_IMAGES:
+            return None
+        return (
+            f"{self.a.images} images are few: below {FEW_IMAGES} the intervals come out too narrow, most of all for "
+            "classes that only some of them have. Take the intervals as a hint."
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; differences are a - b."""
         return {
+            "warning": self.warning,
             "scores": {row.name: row.to_json() for row in self.scores},
             "classes": {row.name: row.to_json() for row in self.classes},
             "images": [vars(image) for image in self.images],
@@ -97,22 +119,36 @@ def compare(
         return Row(name, first, second, interval)
 
     whole = (a.per_image, b.per_image)
-    widths = sorted(set(a.per_image_bands) & set(b.per_image_bands))
     return Comparison(
         a,
         b,
-        scores=(
-            row("mIoU", whole, mean_iou),
-            row("pixel accuracy", whole, pixel_accuracy),
-            row("mean accuracy", whole, mean_accuracy),
-            *(row(f"mIoU, {w} px", (a.per_image_bands[w], b.per_image_bands[w]), mean_iou) for w in widths),
-        ),
+        scores=tuple(row(*compared) for compared in _compared(a, b)),
         classes=tuple(
             row(name, (whole[0][..., i : i + 1], whole[1][..., i : i + 1]), class_iou(0))
             for i, name in enumerate(a.classes.names)
         ),
         images=tuple(sorted(_differing(a, b), key=lambda image: (-image.share, image.name))),
     )
+
+
+def _compared(a: Evaluation, b: Evaluation) -> Iterator[tuple[str, tuple[Counts, Counts], Score]]:
+    """The scores that both have: name, counts of each image, and how the score follows from counts."""
+    whole = (a.per_image, b.per_image)
+    yield "mIoU", whole, mean_iou
+    yield "pixel accuracy", whole, pixel_accuracy
+    yield "mean accuracy", whole, mean_accuracy
+    if a.categories and a.categories == b.categories:
+        yield TITLES["category_iou"], (a.per_image_categories, b.per_image_categories), mean_iou
+    if a.instances and b.instances:
+        counts, metric = (a.instances.per_image, b.instances.per_image), a.instances.metric
+        yield TITLES["iiou"], counts, metric.mean
+        if "category_iiou" in a.groups.means:
+            yield TITLES["category_iiou"], counts, metric.category_mean
+    for name in (name for name in a.metrics if name in b.metrics):
+        first, second = a.metrics[name], b.metrics[name]
+        yield METRIC_TITLES[name], (first.per_image, second.per_image), first.metric.mean
+    for width in sorted(set(a.per_image_bands) & set(b.per_image_bands)):
+        yield f"mIoU, {width} px", (a.per_image_bands[width], b.per_image_bands[width]), mean_iou
 
 
 def _differing(a: Evaluation, b: Evaluation) -> Iterator[Differing]:

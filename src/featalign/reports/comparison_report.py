@@ -10,7 +10,18 @@ from featalign.figures.palette import occurring
 from featalign.reports.charts import curve, interval_plot
 from featalign.reports.comparison import Comparison, Differing, Row
 from featalign.reports.markup import Html, tag
-from featalign.reports.page import class_cell, folded, page, pairs, percent, percent_cell, section, signed, table
+from featalign.reports.page import (
+    between,
+    class_cell,
+    folded,
+    page,
+    pairs,
+    percent,
+    percent_cell,
+    section,
+    signed,
+    table,
+)
 from featalign.reports.pictures import Example, Frame, drawn, legend, photo, row, tinted
 from featalign.reports.regions import Region, resolved_regions
 from featalign.spec import Classes
@@ -40,6 +51,7 @@ def comparison_report(
     """
     parts = [
         _runs(names),
+        *([tag("p", found.warning, class_="warning")] if found.warning else []),
         _scores(found),
         *([_bands(found)] if found.a.per_image_bands else []),
         _classes(found),
@@ -109,7 +121,7 @@ def _table(first: str, rows: Sequence[tuple[Html, Row]]) -> Html:
 
 def _cells(name: Html, row: Row, reach: float) -> list[str]:
     interval = row.interval
-    ends = f"{signed(interval.low)} to {signed(interval.high)}"
+    ends = between(interval.low, interval.high)
     kind = None
     if interval.decided:
         kind = "a" if interval.difference > 0 else "b"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import nan
+from math import isnan, nan
 
 import numpy as np
 
 from featalign.figures.differences import Differences
 from featalign.figures.palette import occurring
 from featalign.inference import Evaluation
+from featalign.inference.counted import METRIC_TITLES
 from featalign.inference.grouping import TITLES
-from featalign.metrics import BoundaryFScore, BoundaryIoU
 from featalign.metrics.counts import ratio, recall
 from featalign.reports.charts import confusion_map, curve
 from featalign.reports.markup import Html, tag
@@ -72,29 +72,28 @@ def evaluation_report(
 
 
 def _summary(found: Evaluation) -> Iterator[tuple[str, str]]:
-    yield "mIoU", f"{percent(found.scores.miou)} %"
-    yield "pixel accuracy", f"{percent(found.scores.pixel_accuracy)} %"
-    yield "mean accuracy", f"{percent(found.scores.mean_accuracy)} %"
-    for key, mean in found.groups.means.items():
-        yield TITLES[key], f"{percent(mean)} %"
-    if found.boundary:
-        width = min(found.boundary)
-        yield f"mIoU within {width} px of boundaries", f"{percent(found.boundary[width].miou)} %"
-    for name, (_, mean) in _further(found):
-        yield name, f"{percent(mean)} %"
+    yield from ((name, "–" if isnan(score) else f"{percent(score)} %") for name, score in _scores(found))
     if found.seconds:
         yield "per image (median)", f"{1000 * found.seconds_per_image:.0f} ms"
     if found.peak_memory is not None:
         yield "peak memory", f"{found.peak_memory / 2**20:.0f} MiB"
 
 
+def _scores(found: Evaluation) -> Iterator[tuple[str, float]]:
+    yield "mIoU", found.scores.miou
+    yield "pixel accuracy", found.scores.pixel_accuracy
+    yield "mean accuracy", found.scores.mean_accuracy
+    yield from ((TITLES[key], mean) for key, mean in found.groups.means.items())
+    if found.boundary:
+        width = min(found.boundary)
+        yield f"mIoU, {width} px from boundaries", found.boundary[width].miou
+    yield from ((name, mean) for name, (_, mean) in _further(found))
+
+
 def _further(found: Evaluation) -> Iterator[tuple[str, tuple[list[float], float]]]:
     """By class, and the mean, of the metrics that were asked for."""
-    for metric in found.metrics.values():
-        if isinstance(metric, BoundaryIoU):
-            yield "Boundary IoU", (metric.scores().iou, metric.scores().miou)
-        elif isinstance(metric, BoundaryFScore):
-            yield "boundary F", (metric.scores().f, metric.scores().mean)
+    for name, counted in found.metrics.items():
+        yield METRIC_TITLES[name], (counted.by_class, counted.mean)
 
 
 def _classes(found: Evaluation) -> Html:
@@ -122,7 +121,7 @@ def _columns(found: Evaluation) -> Iterator[tuple[str, tuple[Sequence[float], fl
     if found.instances:
         yield "iIoU", ([found.groups.iiou.get(name, nan) for name in found.classes.names], found.groups.means["iiou"])
     for width, band in sorted(found.boundary.items()):
-        yield f"IoU, {width} px", (band.iou, band.miou)
+        yield f"IoU, {width}\N{NO-BREAK SPACE}px", (band.iou, band.miou)
     yield from _further(found)
 
 

@@ -75,12 +75,19 @@ def signed(value: float) -> str:
     return f"{100 * value:+.2f}".replace("-", "−") if value else "0.00"
 
 
+def between(low: float, high: float) -> str:
+    """-0.01 and 0.02 to −1.00 to +2.00; a dash for nan."""
+    return "–" if low != low else f"{signed(low)} to {signed(high)}"
+
+
 def plain(value: object) -> str:
     """A setting as one would say it."""
-    if value is None:
+    if value is None or value == []:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
     return ", ".join(plain(one) for one in value) if isinstance(value, list | tuple) else str(value)
 
 

@@ -55,8 +55,12 @@ def folder_labels(tree: Tree, settings: Settings) -> Labels:
 
 def _classes(tree: Tree, names: Any) -> Classes:
     """From the option ``classes``, or from the file."""
-    if names is not None:
+    if isinstance(names, int) and names > 0 and not isinstance(names, bool):
+        return Classes.numbered(names)
+    if isinstance(names, list | tuple) and names:
         return Classes.named([str(name) for name in names])
+    if names is not None:
+        raise ConfigError(f'option classes must be names, such as "[background, object]", or a number, got {names!r}')
     if (file := tree.file("classes.json")) is None:
         raise DataError(
             f"{tree.path('classes.json')}: does not exist; it names the mask values, for example: {_EXAMPLE}; "
@@ -112,7 +116,7 @@ FOLDER = Layout(
     scan=_scan,
     labels=folder_labels,
     options={
-        "classes": Option(None, "Names of the classes, in place of classes.json."),
+        "classes": Option(None, "Names of the classes, or how many there are, in place of classes.json."),
         "reduce_zero": Option(False, "Stored 0 is ignored, stored 1 … N are the classes.", (False, True)),
         "shift": Option(0, "Added to every stored value but the ignore index, such as -1."),
         "remap": Option({}, "Class ids of single stored values, such as {255: 1}; goes before the shift."),
