@@ -34,11 +34,13 @@ SECONDS = 400  # of the processor, for one file
 
 
 def networks() -> Iterator[dict[str, str]]:
-    """Every network with each of its aligners, contexts and ways to blend codes."""
+    """Every network with each of its aligners, contexts and ways to blend codes; what is usual is tried once."""
     for name in list_models():
-        for part in ("align", "context", "blend"):
-            for value in model_choices(name).get(part, ()):
-                yield {"name": name, part: value}
+        usual, choices = model_options(name), model_choices(name)
+        first, *others = (part for part in ("align", "context", "blend") if part in choices)
+        yield from ({"name": name, first: value} for value in choices[first])
+        for part in others:
+            yield from ({"name": name, part: value} for value in choices[part] if value != usual[part])
 
 
 def label(options: dict[str, str]) -> str:

@@ -131,9 +131,7 @@ def fit(x: Tensor, size: tuple[int, int], *, scale: int) -> Tensor:
     resized bilinearly.
     """
     height, width = (_kept(have, want, scale) for have, want in zip(x.shape[-2:], size, strict=True))
-    if (
-        torch.compiler.is_exporting()
-    ):  # sizes are symbols, by which nothing may be decided: a resize to itself is a copy
+    if torch.compiler.is_exporting():  # sizes are symbols, which decide nothing; a resize to itself is a copy
         rows, columns = (torch.arange(side, device=x.device) for side in (height, width))
         return F.interpolate(x.index_select(2, rows).index_select(3, columns), size, mode="bilinear")
     x = x[..., :height, :width]
