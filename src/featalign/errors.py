@@ -29,6 +29,15 @@ class ExportError(FeatalignError):
     """A network that cannot become the file asked for, or a file whose answers are not the network's."""
 
 
+def said(error: Exception, *, length: int = 300) -> str:
+    """What an error of another library says, as a part of a message of ours.
+
+    That is its first line that is not blank, nor ends in a colon: such lines announce the next.
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)[:length]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The hint that ends an error about an unknown ``name``: its nearest spelling, else everything there is.
 

@@ -88,6 +88,7 @@ def test_a_surplus_is_cut_and_anything_else_is_resized():
     assert torch.equal(fit(x, (3, 9), scale=8), x[..., :3, :9])
     for size in [(8, 16), (10, 17), (20, 32)]:
         assert torch.equal(fit(x, size, scale=2), F.interpolate(x, size, mode="bilinear"))
+    assert torch.equal(fit(x, (9, 40), scale=2), F.interpolate(x[..., :9, :], (9, 40), mode="bilinear"))
 
 
 def test_upsampling_module_passes_through_the_sizes_of_the_levels_between():

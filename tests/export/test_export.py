@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,6 +93,25 @@ def test_a_file_whose_answers_differ_is_refused_and_removed(monkeypatch, tmp_pat
     with pytest.raises(ExportError, match="does not give the network's answers"):
         export_model(model, tmp_path / "model.pt2", to="torch", size=(64, 64))
     assert list(tmp_path.iterdir()) == []
+
+
+def broken(self, images, size):
+    raise RuntimeError("Exception from somewhere.cpp:12:\nindices out of bounds")
+
+
+def test_a_file_that_fails_when_it_is_run_is_refused_and_removed(monkeypatch, tmp_path):
+    monkeypatch.setattr("featalign.export.torch_file.TorchFile.run", broken)
+    with pytest.raises(
+        ExportError, match=r"fpn cannot be exported to torch with dynamic size \(.*indices out of bounds"
+    ):
+        export_model(network(align="bilinear"), tmp_path / "model.pt2", to="torch")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_that_a_file_cannot_take_is_named_by_its_size(monkeypatch):
+    runner = SimpleNamespace(info=INFO, run=partial(broken, None))
+    with pytest.raises(DataError, match=r"cannot be run on an image of 5x7 pixels \(indices out of bounds\)"):
+        ExportedModel(runner, digest="").logits(torch.zeros(1, 3, 5, 7, dtype=torch.uint8), (5, 7))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("difference", [0.5, float("nan")])

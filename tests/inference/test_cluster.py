@@ -20,7 +20,7 @@ from featalign.models import create_model, save_model
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(ConfigError, match=r"pip install 'featalign\[ray\]'"):
         cluster.require_ray()
 
@@ -32,7 +32,7 @@ def command(root: Path, out: str, *options: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.slow
 def test_command_writes_what_one_process_writes(tmp_path):
-    pytest.importorskip("ray", reason="pip install 'featalign[ray]'")
+    pytest.importorskip("ray.data", reason="pip install 'featalign[ray]'")
     torch.manual_seed(0)
     save_model(create_model("fpn", classes=4, backbone="resnet10t", width=8, hidden=(12,)), tmp_path / "model")
     (tmp_path / "images").mkdir()
@@ -57,7 +57,8 @@ def test_command_writes_what_one_process_writes(tmp_path):
 
 @pytest.mark.slow
 def test_an_image_that_ends_its_process_is_recorded_and_loses_no_other(tmp_path):
-    ray = pytest.importorskip("ray", reason="pip install 'featalign[ray]'")
+    pytest.importorskip("ray.data", reason="pip install 'featalign[ray]'")
+    import ray
 
     def make() -> ImageJob:
         def job(image: Path) -> str | None:

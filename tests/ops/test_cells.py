@@ -15,6 +15,7 @@ from featalign.ops import (
     gather_sum,
     grid_queries,
     grid_taps,
+    nearest,
     pixel_axes,
     pixel_axis,
     point_taps,
@@ -32,6 +33,15 @@ def test_nearest_cell_of_a_grid_is_exact(queries, cells):
         assert taps.cell[i].tolist() == [cell]
         assert taps.offset[i].item() == pytest.approx(float(2 * (position - cell) - 1), abs=1e-12)
     assert (taps.weight == 1).all()
+
+
+@given(sizes=st.tuples(SIDES, SIDES), shape=st.tuples(SIDES, SIDES))
+def test_nearest_takes_a_map_at_the_nearest_cells(sizes, shape):
+    maps = torch.arange(2.0 * shape[0] * shape[1]).view(1, 2, *shape)
+    found = nearest(maps, *pixel_axes(sizes))
+    pairs = zip(sizes, shape, strict=True)
+    rows, columns = ([int(Fraction(2 * i + 1, 2 * n) * cells) for i in range(n)] for n, cells in pairs)
+    assert found.tolist() == [[[[channel[y][x] for x in columns] for y in rows] for channel in maps[0].tolist()]]
 
 
 @given(queries=SIDES, cells=SIDES)

@@ -15,9 +15,9 @@ import httpx
 
 
 @contextmanager
-def service(*arguments: str | Path, log: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+def service(*arguments: str | Path, log: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen, str]]:
     """``featalign serve`` on a free port, ready; the process and its address. Ended after the block."""
-    command = [sys.executable, "-m", "featalign", "serve", *map(str, arguments), "--port", "0", "--device", "cpu"]
+    command = [sys.executable, "-m", "featalign", "serve", *map(str, arguments), "--port", str(port), "--device", "cpu"]
     with log.open("w") as file:
         process = subprocess.Popen(command, stderr=file, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:

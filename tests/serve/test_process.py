@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import signal
 import socket
 import threading
+import time
 
 import httpx
 import numpy as np
@@ -54,6 +56,45 @@ def test_a_stopping_service_answers_what_it_has_begun(model, tmp_path):
         assert answer.status_code == 200
         assert (np.asarray(Image.open(io.BytesIO(answer.content))) == expected).mean() > 0.995
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_many_images_and_started_again_it_loses_none(model, tmp_path):
+    photos = [np.random.default_rng(seed).integers(0, 256, (96, 128, 3), dtype=np.uint8) for seed in range(24)]
+    answers: dict[int, bytes] = {}
+    running = threading.Event()
+
+    def client(address: str, numbers: range) -> None:
+        """Sends each image until it is answered, as whoever wants all of them does."""
+        for number in numbers:
+            while number not in answers:
+                running.wait()
+                with contextlib.suppress(httpx.TransportError):
+                    answer = httpx.post(f"{address}/v1/segment", files={"image": encoded(photos[number])}, timeout=60)
+                    assert answer.status_code == 200, answer.text
+                    answers[number] = answer.content
+
+    with service(model, log=tmp_path / "first") as (process, address):
+        clients = [threading.Thread(target=client, args=(address, range(i, 24, 4)), daemon=True) for i in range(4)]
+        for thread in clients:
+            thread.start()
+        running.set()
+        while len(answers) < 6:
+            time.sleep(0.01)
+        running.clear()
+        process.kill()
+        process.wait()
+    before = set(answers)
+    assert 6 <= len(before) < 24, "answered before it could be killed"
+    port = int(address.rsplit(":", 1)[1])
+    with service(model, log=tmp_path / "second", port=port):
+        running.set()
+        for thread in clients:
+            thread.join(120)
+    own = featalign.Predictor(featalign.load(model), device="cpu")
+    assert sorted(answers) == list(range(24))
+    for number, png in answers.items():
+        assert (np.asarray(Image.open(io.BytesIO(png))) == own(photos[number]).labels).mean() > 0.995, number
 
 
 def test_a_slow_upload_ends_with_its_connection(model, tmp_path):

@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
 from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, fold, position_codes
 from featalign.errors import ConfigError, did_you_mean
 from featalign.layers import BatchNorm2d
-from featalign.ops import Box, PixelAxis, Queries, gather_sum, grid_queries, pixel_axes, point_queries
+from featalign.ops import Box, PixelAxis, Queries, gather_sum, grid_queries, nearest, pixel_axes, point_queries
 
 Resample = Literal["nearest", "bilinear"]
 
@@ -141,7 +142,24 @@ class ImplicitFunction(nn.Module):
             device=levels[0].device,
             dtype=coordinate_dtype(levels[0]),
         )
+        if torch.compiler.is_exporting():
+            return self._exported(levels, queries, rows, columns)
         return self._answer(levels, queries, (rows.length, columns.length))
+
+    def _exported(self, levels: Sequence[Tensor], queries: Queries, rows: PixelAxis, columns: PixelAxis) -> Tensor:
+        """:meth:`_answer` for a whole image in a program that is exported: runtimes resize maps faster than they
+        gather rows of tables. There every query has a relative coordinate of its own, see
+        :func:`~featalign.ops.queries.phases`.
+        """
+        size = rows.length, columns.length
+        terms = [
+            F.interpolate(product, size, mode="bilinear") if self.blend else nearest(product, rows, columns)
+            for product in (block(level) for block, level in zip(self.content, levels, strict=True))
+        ]
+        if self.position is not None:
+            codes = position_codes(self.codes, queries).to(self.position.weight.dtype)
+            terms.append(_as_image(self.position(codes), size))
+        return self.mlp(sum(terms[1:], start=terms[0]))
 
     def _answer(self, levels: Sequence[Tensor], queries: Queries, size: tuple[int, int]) -> Tensor:
         """First layer at the queries as one sum, then the rest of the MLP: ``(B, K, *size)``."""

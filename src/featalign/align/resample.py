@@ -127,13 +127,18 @@ def fit(x: Tensor, size: tuple[int, int], *, scale: int) -> Tensor:
     """A map enlarged ``scale`` times, on the exact ``size`` of the finer level.
 
     The maps of a backbone begin at the same corner and round their sizes up, so a surplus of less than one coarse cell
-    lies beyond the finer map and is cut off at the right and at the bottom. Any other size is reached bilinearly, but
-    not in an exported program, which always cuts.
+    lies beyond the finer map and is cut off at the right or at the bottom. Along an axis with any other size the map is
+    resized bilinearly.
     """
-    if torch.compiler.is_exporting():  # sizes are unknown there: nothing can be decided by them
-        rows, columns = (torch.arange(side, device=x.device) for side in size)
-        return x.index_select(2, rows).index_select(3, columns)
-    surplus = [have - want for have, want in zip(x.shape[-2:], size, strict=True)]
-    if all(0 <= cells < scale for cells in surplus):
-        return x[..., : size[0], : size[1]]
-    return F.interpolate(x, size, mode="bilinear")
+    height, width = (_kept(have, want, scale) for have, want in zip(x.shape[-2:], size, strict=True))
+    if torch.compiler.is_exporting():  # sizes are symbols, which decide nothing; a resize to itself is a copy
+        rows, columns = (torch.arange(side, device=x.device) for side in (height, width))
+        return F.interpolate(x.index_select(2, rows).index_select(3, columns), size, mode="bilinear")
+    x = x[..., :height, :width]
+    return x if (height, width) == size else F.interpolate(x, size, mode="bilinear")
+
+
+def _kept(have: int, want: int, scale: int) -> int:
+    """``want`` if that cuts less than ``scale`` of the cells that there are, else all of them; without a branch."""
+    cells = (have - want) // scale  # coarse cells beyond the finer map; 0 if less than one, negative if cells lack
+    return have - (have - want) * (1 // (1 + cells * cells))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from featalign.cli.console import out, parse_size, percent, progress, table
+from featalign.cli.console import err, out, parse_size, percent, progress, table
 from featalign.data import list_splits, open_dataset
 from featalign.errors import ConfigError
 from featalign.export import Comparison, Exported, Quantization, export_model
@@ -41,6 +41,8 @@ def export_run(
         progress=progress,
     )
     _show(found, to)
+    if images is None:
+        err.print("featalign: tried on drawn scenes; --images FOLDER tries it on yours", markup=False)
 
 
 def _labelled(data: Path, split: str, model: Segmentor, max_drop: float) -> Quantization:

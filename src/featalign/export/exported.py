@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from featalign.errors import ConfigError, DataError, WeightsError
+from featalign.errors import ConfigError, DataError, WeightsError, said
 from featalign.export.metadata import ExportInfo, Size
 from featalign.export.targets import TARGETS, Runner, target_of
 from featalign.models.segmentor import Mode
@@ -70,7 +70,7 @@ class ExportedModel:
         """Pixels (B, in_channels, H, W) to logits ``(B, K, *size)``; see :meth:`__call__` for the errors."""
         fixed = self.info.size
         if fixed is None:
-            found = torch.from_numpy(self.runner.run(_array(pixels), np.array(size, np.int64)))
+            found = self._run(pixels, np.array(size, np.int64))
             if tuple(found.shape[-2:]) != size:
                 raise DataError(f"the file's answer has the size {tuple(found.shape[-2:])}, asked was {size}")
             return found
@@ -80,9 +80,17 @@ class ExportedModel:
                 f"this file takes images of {wanted} only, got {got}; resize them (--input-size {wanted}), or export "
                 "with --size dynamic"
             )
-        answers = [torch.from_numpy(self.runner.run(_array(image[None]), None)) for image in pixels]
-        logits = torch.cat(answers)
+        logits = torch.cat([self._run(image[None], None) for image in pixels])
         return logits if size == fixed else F.interpolate(logits, size=size, mode="bilinear")
+
+    def _run(self, pixels: Tensor, size: np.ndarray | None) -> Tensor:
+        try:
+            return torch.from_numpy(self.runner.run(np.ascontiguousarray(pixels.numpy()), size))
+        except Exception as error:  # each runtime has classes of its own, below RuntimeError or not
+            height, width = pixels.shape[-2:]
+            raise DataError(
+                f"the file cannot be run on an image of {height}x{width} pixels ({said(error)}); try another size"
+            ) from error
 
 
 def is_exported(path: Path | str) -> bool:
@@ -115,7 +123,3 @@ def _digest(path: Path) -> str:
             with part.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
-
-
-def _array(pixels: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(pixels.numpy())

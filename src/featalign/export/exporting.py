@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 import featalign
 from featalign.data import Progress, silent
-from featalign.errors import ConfigError, ExportError, FeatalignError
-from featalign.export.exported import load_exported
+from featalign.errors import ConfigError, ExportError, FeatalignError, said
+from featalign.export.exported import ExportedModel, load_exported
 from featalign.export.graph import ExportGraph, trace
 from featalign.export.images import trial_images
 from featalign.export.metadata import ExportInfo, Precision, Size
@@ -74,10 +76,14 @@ def export_model(
     model = model.eval()
     info = _info(model, size, precision, mode)
     with _beside(path) as draft:
-        _write(model, info, target, draft)
+        with _refusing(model, info, target):
+            _write(model, info, target, draft)
         if quantization is not None:
             quantize(draft, target.name, info, quantization.calibration)
-        comparisons, drop = _prove(model, info, draft, images, quantization, progress)
+        exported, pixels = load_exported(draft), trial_images(images, info)
+        with _refusing(model, info, target):
+            comparisons = _compared(model, exported, pixels)
+        drop = None if quantization is None else _judged(model, exported, quantization, progress)
     return Exported(path, comparisons, drop)
 
 
@@ -111,11 +117,17 @@ def _info(model: Segmentor, size: Size | None, precision: Precision, mode: Mode)
 def _write(model: Segmentor, info: ExportInfo, target: Target, path: Path) -> None:
     # OpenVINO keeps weights in half precision by itself; its devices choose what to compute in.
     half = info.precision == "fp16" and target.name != "openvino"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporters, about themselves
+        target.write(trace(ExportGraph(model, mode=info.mode, half=half, size=info.size), info), info, path)
+
+
+@contextmanager
+def _refusing(model: Segmentor, info: ExportInfo, target: Target) -> Iterator[None]:
+    """Whatever goes wrong in writing a file, or in running it, becomes an ExportError of one line."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporters, about themselves
-            target.write(trace(ExportGraph(model, mode=info.mode, half=half, size=info.size), info), info, path)
-    except (FeatalignError, MemoryError):
+        yield
+    except (ExportError, MemoryError):
         raise
     except Exception as error:  # exporters raise anything from AssertionError to classes of their own
         raise ExportError(_why(error, model, info, target)) from error
@@ -124,29 +136,24 @@ def _write(model: Segmentor, info: ExportInfo, target: Target, path: Path) -> No
 def _why(error: Exception, model: Segmentor, info: ExportInfo, target: Target) -> str:
     name = model.config.get("name", type(model).__name__)
     size = "dynamic size" if info.size is None else "x".join(map(str, info.size))
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     advice = "try a fixed one (--size HEIGHTxWIDTH), or another target" if info.size is None else "try another target"
-    return f"{name} cannot be exported to {target.name} with {size} ({reason[:300]}); {advice}"
+    return f"{name} cannot be exported to {target.name} with {size} ({said(error)}); {advice}"
 
 
-def _prove(
-    model: Segmentor,
-    info: ExportInfo,
-    path: Path,
-    images: Path | None,
-    quantization: Quantization | None,
-    progress: Progress,
-) -> tuple[tuple[Comparison, ...], Drop | None]:
-    exported, pixels = load_exported(path), trial_images(images, info)
+def _compared(model: Segmentor, exported: ExportedModel, pixels: Sequence[Tensor]) -> tuple[Comparison, ...]:
+    """At each size that is tried. Raises ExportError if the answers differ."""
     comparisons = []
-    for sizes in _sizes(info):
+    for sizes in _sizes(exported.info):
         comparisons.append(compare(model, exported, pixels, sizes=sizes))
-        judge(comparisons[-1], info.precision)
-    drop = None
-    if quantization is not None:
-        drop = measure_drop(model, exported, quantization.labelled, progress)
-        judge_drop(drop, quantization.max_drop)
-    return tuple(comparisons), drop
+        judge(comparisons[-1], exported.info.precision)
+    return tuple(comparisons)
+
+
+def _judged(model: Segmentor, exported: ExportedModel, quantization: Quantization, progress: Progress) -> Drop:
+    """What 8 bits cost. Raises ExportError if that is more than allowed."""
+    drop = measure_drop(model, exported, quantization.labelled, progress)
+    judge_drop(drop, quantization.max_drop)
+    return drop
 
 
 def _sizes(info: ExportInfo) -> list[Callable[[Size], tuple[Size, Size]]]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from featalign.errors import WeightsError
+from featalign.errors import WeightsError, said
 from featalign.export.metadata import KEY, ExportInfo
 from featalign.export.onnx_rules import RULES
 
@@ -60,8 +60,4 @@ def open_file(path: Path) -> OnnxFile:
     except WeightsError:
         raise
     except Exception as error:  # onnxruntime has a class of its own for each failure, below RuntimeError or not
-        raise WeightsError(f"{path}: onnxruntime cannot open it ({_first_line(error)}); export it again") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+        raise WeightsError(f"{path}: onnxruntime cannot open it ({said(error)}); export it again") from error

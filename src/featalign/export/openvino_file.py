@@ -15,7 +15,7 @@ from openvino import opset13 as ops
 from openvino.frontend.pytorch import ConversionExtension
 from torch.export import ExportedProgram
 
-from featalign.errors import WeightsError
+from featalign.errors import WeightsError, said
 from featalign.export.metadata import KEY, ExportInfo
 
 
@@ -51,15 +51,16 @@ def open_file(path: Path) -> OpenVINOFile:
     try:
         return OpenVINOFile(path)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise WeightsError(f"{path}: OpenVINO cannot open it ({reason}); export it again") from error
+        raise WeightsError(f"{path}: OpenVINO cannot open it ({said(error)}); export it again") from error
 
 
 def _extensions() -> list[Any]:
-    """Arithmetic of sizes that OpenVINO's reader of torch programs does not know."""
+    """Arithmetic of sizes that OpenVINO's reader of torch programs does not know, or rounds towards zero."""
     rules: dict[Any, Callable[[Any, Any], Any]] = {
         operator.truediv: lambda a, b: ops.divide(ops.convert(a, "f32"), ops.convert(b, "f32")),
         operator.mod: ops.floor_mod,
+        operator.floordiv: lambda a, b: ops.divide(ops.subtract(a, ops.floor_mod(a, b)), b),
+        operator.pow: ops.power,
         torch.sym_max: ops.maximum,
         torch.sym_min: ops.minimum,
     }

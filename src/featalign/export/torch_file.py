@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from featalign.errors import DataError, WeightsError
+from featalign.errors import WeightsError, said
 from featalign.export.metadata import KEY, ExportInfo
 
 
@@ -34,16 +34,9 @@ class TorchFile:
         self.module = program.module()
 
     def run(self, images: NDArray[np.integer], size: NDArray[np.int64] | None) -> NDArray[np.float32]:
-        """Raises DataError for an image smaller than the program takes."""
         given = [torch.from_numpy(array) for array in (images, size) if array is not None]
-        try:
-            with torch.inference_mode():
-                return self.module(*given).numpy()
-        except AssertionError as error:
-            height, width = images.shape[-2:]
-            raise DataError(
-                f"an image of {height}x{width} pixels is beyond what the program was traced for ({error})"
-            ) from error
+        with torch.inference_mode():
+            return self.module(*given).numpy()
 
 
 def open_file(path: Path) -> TorchFile:
@@ -51,5 +44,4 @@ def open_file(path: Path) -> TorchFile:
     try:
         return TorchFile(path)
     except (RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"{path}: torch cannot open it ({reason}); export it again") from error
+        raise WeightsError(f"{path}: torch cannot open it ({said(error)}); export it again") from error

@@ -1,13 +1,12 @@
-"""Prediction on a Ray cluster: the same files as from one process, however the images are shared out."""
+"""Prediction on a Ray cluster, through Ray Data: the files of one process, however the images are shared out."""
 
 from __future__ import annotations
 
-from collections import deque
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from featalign.data import Progress, silent
 from featalign.errors import ConfigError, FeatalignError
@@ -71,12 +70,12 @@ def predict_on_cluster(
 
 
 def require_ray() -> ModuleType:
-    """Ray. Raises ConfigError if it is not installed."""
+    """Ray, with Ray Data. Raises ConfigError if one is not installed."""
     try:
-        import ray
+        import ray.data
     except ImportError as error:
         raise ConfigError(
-            "Ray is not installed; run: pip install 'featalign[ray]', or share the work by --shard i/n"
+            "Ray Data is not installed; run: pip install 'featalign[ray]', or share the work by --shard i/n"
         ) from error
     return ray
 
@@ -94,27 +93,28 @@ def _start(ray: ModuleType, workers: Workers) -> None:
 def _answers(
     ray: ModuleType, make: Callable[[], ImageJob], images: Sequence[Path], workers: Workers
 ) -> Iterator[tuple[Path, str | None]]:
-    """Each image, with the reason if it failed, as they come. A worker has one image at a time, so none dies of
-    another's."""
-    remote = ray.remote(_Worker).options(num_cpus=workers.cpus, num_gpus=workers.gpus)
-    idle = [remote.remote(make) for _ in range(min(workers.count, len(images)))]
-    waiting = deque((image, 1) for image in images)
-    running: dict[Any, tuple[Any, Path, int]] = {}
-    while waiting or running:
-        while idle and waiting:
-            worker, (image, tries) = idle.pop(), waiting.popleft()
-            running[worker.reason.remote(image.absolute())] = worker, image, tries
-        answer = ray.wait(list(running))[0][0]
-        worker, image, tries = running.pop(answer)
-        try:
-            yield image, ray.get(answer)
-        except ray.exceptions.RayError:  # the job raises none: its process or its machine is gone
-            worker = remote.remote(make)
-            if tries < TRIES:
-                waiting.append((image, tries + 1))
-            else:
-                yield image, DIED
-        idle.append(worker)
+    """Each image, with the reason if it failed, as they come; those without an answer last.
+
+    An image is a block of its own, and a worker has one at a time: what ends its process costs nothing else.
+    """
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # failures are told by us
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # all the others are wanted
+    rows = [{"image": str(image.absolute())} for image in images]
+    answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+        _Worker,
+        fn_constructor_args=(make,),
+        compute=ray.data.ActorPoolStrategy(size=min(workers.count, len(rows)), max_tasks_in_flight_per_actor=1),
+        num_cpus=workers.cpus,
+        num_gpus=workers.gpus,
+        max_task_retries=TRIES - 1,
+    )
+    left = {str(image.absolute()): image for image in images}
+    for row in answers.iter_rows():
+        yield left.pop(row["image"]), row["reason"]
+    for image in left.values():
+        yield image, DIED
 
 
 class _Worker:
@@ -124,7 +124,10 @@ class _Worker:
         self._make = make
         self._job: ImageJob | None = None
 
-    def reason(self, image: Path) -> str | None:
+    def __call__(self, row: dict[str, str]) -> dict[str, str | None]:
+        return {**row, "reason": self._reason(Path(row["image"]))}
+
+    def _reason(self, image: Path) -> str | None:
         """Segments one image. Why it failed; an error raised here would lose that."""
         try:
             self._job = self._job or self._make()

@@ -2,7 +2,7 @@
 
 from featalign.ops.axes import WHOLE, Box, PixelAxis, pixel_axes, pixel_axis
 from featalign.ops.carafe import carafe
-from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_taps, point_taps
+from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_taps, nearest, point_taps
 from featalign.ops.deform import deform_conv
 from featalign.ops.gather import gather_rows, gather_sum
 from featalign.ops.queries import Queries, Window, grid_queries, phases, pixel_queries, point_queries, windows
@@ -27,6 +27,7 @@ __all__ = [
     "grid_queries",
     "grid_taps",
     "linear_taps",
+    "nearest",
     "phases",
     "pixel_axes",
     "pixel_axis",

@@ -69,6 +69,13 @@ def grid_taps(
     return _two_taps(left, offset, cells)
 
 
+def nearest(maps: Tensor, rows: PixelAxis, columns: PixelAxis) -> Tensor:
+    """Maps (B, C, h, w) at the pixels of ``rows`` x ``columns``, each from its nearest cell: (B, C, rows, columns)."""
+    for dim, axis in ((-2, rows), (-1, columns)):
+        maps = maps.index_select(dim, grid_taps(axis, maps.shape[dim], device=maps.device).cell[:, 0])
+    return maps
+
+
 def point_taps(coordinates: Tensor, cells: int, *, blend: bool = False) -> Taps:
     """Taps of points at ``coordinates`` in [0, 1], any shape (…): fields (…, T). See :func:`grid_taps`.
 
