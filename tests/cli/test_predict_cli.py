@@ -140,6 +140,17 @@ def test_a_box_in_pixels_and_in_shares(folder, tmp_path, monkeypatch):
     assert np.asarray(Image.open(tmp_path / "pixels" / "overlays" / "0.png")).shape[0] >= 20
 
 
+def test_the_dial_of_adaptive_goes_from_resized_to_dense(folder, tmp_path, monkeypatch):
+    ends = {"resized": ("--mode", "resized"), "dense": ("--mode", "dense")}
+    dial = {str(effort): ("--mode", "adaptive", "--effort", effort) for effort in (0, 0.3, 1)}
+    for name, options in {**ends, **dial}.items():
+        predict(monkeypatch, folder, tmp_path / name, *options)
+    labels = {name: np.asarray(Image.open(tmp_path / name / "labels" / "0.png")) for name in (*ends, *dial)}
+    assert (labels["0"] == labels["resized"]).all() and (labels["1"] == labels["dense"]).all()
+    agreeing = [(labels[name] == labels["dense"]).mean() for name in ("0", "0.3", "1")]
+    assert agreeing[0] < agreeing[1] <= agreeing[2] == 1
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [
@@ -151,6 +162,8 @@ def test_a_box_in_pixels_and_in_shares(folder, tmp_path, monkeypatch):
         (("--max-memory", "much"), "2GiB"),
         (("--box", "0,0,1"), "left,top,right,bottom"),
         (("--box", "0.5,0,0.2,1"), "left < right"),
+        (("--mode", "adaptive", "--effort", "1.5"), "0 to 1"),
+        (("--mode", "dense", "--effort", "0.5"), "adaptive"),
     ],
 )
 def test_wrong_options(folder, tmp_path, monkeypatch, capsys, options, part):

@@ -9,6 +9,7 @@ import typer
 
 from featalign.cli.console import err, out, parse_size, progress, save_json, table
 from featalign.cli.options import (
+    Effort,
     Flip,
     MaxMemory,
     Overlap,
@@ -93,6 +94,7 @@ def evaluate(
     ] = None,
     metrics: Annotated[str, typer.Option(help="Further ones: boundary_iou,boundary_f.")] = "",
     mode: ModeOrNone = None,
+    effort: Effort = None,
     scales: ScalesOrNone = None,
     flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="Also see the mirror image.")] = None,
     window: Window = None,
@@ -144,6 +146,7 @@ def evaluate(
         device=device,
         precision=precision,
         mode=test.mode,
+        effort=effort,
         scales=test.scales,
         flip=test.flip,
         window=test.window,
@@ -252,6 +255,7 @@ def predict(
     ] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write NAME.npz.")] = False,
     mode: Mode = "auto",
+    effort: Effort = None,
     scales: Scales = "1",
     flip: Flip = False,
     window: Window = None,
@@ -279,6 +283,7 @@ def predict(
         device=device,
         precision=precision,
         mode=mode,
+        effort=effort,
         scales=scales,
         flip=flip,
         window=window,

@@ -89,13 +89,14 @@ def join(parts: list[Path], *, json: Path | None) -> None:
     save_json(json, {**settings[0], **found.to_json()})
 
 
-_SETTINGS = ("split", "mode", "precision", "scales", "flip", "window", "overlap", "published", "input_size")
+_SETTINGS = ("split", "mode", "effort", "precision", "scales", "flip", "window", "overlap", "published", "input_size")
 
 
 def _settings(predictor: Predictor, asked: Asked) -> dict[str, Any]:
     return {
         "split": asked.split,
         "mode": predictor.mode,
+        "effort": predictor.effort,
         "precision": predictor.precision,
         **jsonlib.loads(jsonlib.dumps(asdict(predictor.views))),
         "input_size": asked.input_size,

@@ -138,6 +138,7 @@ def settings_of(
     return {
         "model": _digest(predictor.model),
         "mode": predictor.mode,
+        "effort": predictor.effort,
         "precision": predictor.precision,
         **asdict(predictor.views),
         "size": size,
