@@ -266,14 +266,26 @@ def predict(
     precision: Precision = "fp32",
     max_memory: MaxMemory = None,
     max_pixels: MaxPixels = None,
+    parts: Annotated[
+        bool | None,
+        typer.Option(
+            "--parts/--no-parts", help="See images in parts, or whole; default parts for GeoTIFF and huge ones."
+        ),
+    ] = None,
+    margin: Annotated[int, typer.Option(min=0, help="Pixels that a window shows around the part it answers.")] = 128,
     shard: ShardOf = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out images whose files are complete.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out images whose files are complete, and finished parts.")
+    ] = False,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="This process, or processes of a Ray cluster.")
     ] = "local",
     workers: Annotated[int, typer.Option(min=1, help="With --engine ray: processes that each hold a model.")] = 1,
 ) -> None:
-    """Segment images: a palette PNG of class ids and an overlay with a legend for each."""
+    """Segment images: a palette PNG of class ids and an overlay with a legend for each.
+
+    A GeoTIFF, or an image too large to be seen whole, is answered by a GeoTIFF, in memory that does not grow with it.
+    """
     from functools import partial
 
     from featalign.cli.predicting import predict_all, predictor
@@ -301,6 +313,8 @@ def predict(
         input_size=input_size,
         box=box,
         probabilities=probabilities,
+        margin=margin,
+        parts=parts,
         shard=shard,
         resume=resume,
         engine=engine,

@@ -68,6 +68,8 @@ def predict_all(
     input_size: str | None,
     box: str | None,
     probabilities: bool,
+    margin: int,
+    parts: bool | None,
     shard: str | None,
     resume: bool,
     engine: Engine,
@@ -84,6 +86,8 @@ def predict_all(
         "input_size": parse_size(input_size),
         "area": Area.parse(box) if box else None,
         "probabilities": probabilities,
+        "margin": margin,
+        "parts": parts,
         "resume": resume,
     }
     if engine == "ray":

@@ -144,43 +144,49 @@ class Predictor:
     def logits(self, images: Tensor, *, size: Size, input_size: Size | None = None) -> Tensor:
         """uint8 images (B, C, H, W), seen once and whole whatever the views, to logits ``(B, K, *size)``."""
         view = Views().of(input_size or (images.shape[-2], images.shape[-1]), size)[0]
-        part = self._picture(images).part(view.size, view.rows[0], view.columns[0])
+        part = self.picture(images).part(view.size, view.rows[0], view.columns[0])
         part = part.contiguous(memory_format=torch.channels_last)
         seen = look(self.model, part, grid=size, mode=self.mode, effort=self.effort, context=self._context)
         return seen.logits(WHOLE, size)
 
     def _average(self, images: Tensor, *, size: Size | None, input_size: Size | None, box: Box | None) -> Average:
-        picture = self._picture(images)
+        picture = self.picture(images)
         region, natural = region_of(box, picture.size)
         output = size or natural
         if min(output) < 1:
             raise ConfigError(f"the answer must have at least one pixel, got {output}")
-        views = self.views.of(input_size or picture.size, output, region)
+        return self.average(picture, self.views.of(input_size or picture.size, output, region), output, self.max_memory)
+
+    def average(self, picture: Picture, views: Sequence[View], output: Size, max_memory: int | None) -> Average:
+        """The answer of size ``output`` to a picture of this predictor, seen so, in ``max_memory`` bytes."""
+        needs = self.needs(picture.size, output, views, batch=picture.images.shape[0])
         return Average(
             network=self.model,
             picture=picture,
             views=self.views,
             seen=views,
             output=output,
-            budget=Budget(self._needs(picture, output, views), self.max_memory, partial(free_bytes, self.device)),
+            budget=Budget(needs, max_memory, partial(free_bytes, self.device)),
             mode=self.mode,
             context=self._context,
             device=self.device,
             effort=self.effort,
         )
 
-    def _picture(self, images: Tensor) -> Picture:
-        return Picture(images, self._prepare, aligned=self.views.published is not None)
+    def picture(self, images: Tensor, *, whole: Size | None = None, origin: tuple[int, int] = (0, 0)) -> Picture:
+        """Images (B, C, H, W), or what was cut at ``origin`` from larger ones, as the network is shown them."""
+        return Picture(images, self._prepare, self.views.published is not None, whole, origin)
 
     def _prepare(self, part: Tensor) -> Tensor:
         return normalize(part.to(self.device), self.model.normalization)
 
-    def _needs(self, picture: Picture, output: Size, views: Sequence[View]) -> Needs:
+    def needs(self, image: Size, output: Size, views: Sequence[View], *, batch: int = 1) -> Needs:
+        """What an answer takes of memory."""
         return Needs(
-            batch=picture.images.shape[0],
+            batch=batch,
             channels=self.model.in_channels,
             classes=len(self.model.classes),
-            image=picture.size,
+            image=image,
             output=output,
             views=views,
             flips=len(self.views.flips),
