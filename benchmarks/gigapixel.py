@@ -3,7 +3,7 @@
     python benchmarks/gigapixel.py runs/first --folder /tmp/giga --side 32768 --max-memory 1GiB --precision bf16
 
 Draws ``side x side`` pixels of street scenes as a GeoTIFF, tile by tile, if FOLDER has none yet; segments them by
-`predict_raster` on one thread; prints how long that took and the peak of resident memory above what the process held
+`predict_raster`; prints how long that took and the peak of resident memory above what the process held
 with the model loaded. A killed run is taken up again by the same command: the time is then that of the blocks left.
 """
 
@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--mode", default="auto")
     parser.add_argument("--margin", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     image = options.folder / f"scenes-{options.side}.tif"
@@ -95,7 +96,7 @@ def main() -> None:
         drawing = multiprocessing.get_context("spawn").Process(target=draw, args=(image, options.side))
         drawing.start()
         drawing.join()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     predictor = Predictor(
         featalign.load(options.model),
         precision=options.precision,

@@ -228,11 +228,15 @@ def test_a_box_of_a_geotiff(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
-def test_images_too_large_to_be_decoded_whole_are_seen_in_parts(folder, tmp_path, monkeypatch, suffix):
+def test_images_too_large_to_be_decoded_whole_are_seen_in_parts(folder, tmp_path, monkeypatch, capsys, suffix):
     pytest.importorskip("rasterio", reason="rasterio is not installed")
     pixels = np.random.default_rng(1).integers(0, 256, (90, 70, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / f"a{suffix}")
     options = ("--max-pixels", 5000, "--window", "64x64", "--margin", 8)
+    if suffix != ".tif":
+        assert segment(monkeypatch, folder, tmp_path / f"a{suffix}", "--out", tmp_path / "no", *options) == 2
+        assert "--parts" in capsys.readouterr().err
+        options = (*options, "--parts")
     assert segment(monkeypatch, folder, tmp_path / f"a{suffix}", "--out", tmp_path / "out", *options) == 0
     assert np.asarray(Image.open(tmp_path / "out" / "labels" / "a.tif")).shape == (90, 70)
 

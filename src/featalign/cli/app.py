@@ -269,7 +269,7 @@ def predict(
     parts: Annotated[
         bool | None,
         typer.Option(
-            "--parts/--no-parts", help="See images in parts, or whole; default parts for GeoTIFF and huge ones."
+            "--parts/--no-parts", help="See images in parts, or whole; default parts for GeoTIFFs and huge TIFFs."
         ),
     ] = None,
     margin: Annotated[int, typer.Option(min=0, help="Pixels that a window shows around the part it answers.")] = 128,
@@ -284,7 +284,7 @@ def predict(
 ) -> None:
     """Segment images: a palette PNG of class ids and an overlay with a legend for each.
 
-    A GeoTIFF, or an image too large to be seen whole, is answered by a GeoTIFF, in memory that does not grow with it.
+    A GeoTIFF, or a TIFF too large to be seen whole, is answered by a GeoTIFF, in memory that does not grow with it.
     """
     from functools import partial
 

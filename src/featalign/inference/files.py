@@ -46,8 +46,8 @@ def predict_files(
     One bad image does not stop the others: it is written with the reason, when it happens, to failures.jsonl (of
     shard i of n: failures-i-of-n.jsonl), and tried again by the next run.
 
-    GeoTIFFs, and images that are too large to be read or seen whole, are seen in parts and answered by a GeoTIFF, see
-    :func:`~featalign.inference.predict_raster`. They come last.
+    GeoTIFFs, and other TIFFs that are too large to be read or seen whole, are seen in parts and answered by a GeoTIFF,
+    see :func:`~featalign.inference.predict_raster`. They come last.
 
     Args:
         predictor: the model and how it is run.
@@ -134,17 +134,17 @@ class Job:
         return self.part_by_part(path) if self.in_parts(path) else self.whole(path)
 
     def in_parts(self, path: Path) -> bool:
-        """Whether an image is seen in parts: if it says where on Earth it lies, is larger than what is read whole, a
-        TIFF that the network cannot see whole in the memory there is, or of a format that only GDAL knows."""
+        """Whether an image is seen in parts: a TIFF that says where on Earth it lies, is larger than what is read
+        whole, or takes more memory to be seen whole than there is; or a format that only GDAL knows."""
         if self.parts is not None:
             return self.parts
         header = read_header(path)
         if header is None:
             return path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+        if not header.tiff or header.georeferenced:
+            return header.georeferenced
         height, width = header.size
-        if header.georeferenced or height * width > self.predictor.max_pixels:
-            return True
-        return header.tiff and not self._fits(header.size)
+        return height * width > self.predictor.max_pixels or not self._fits(header.size)
 
     def _fits(self, image: Size) -> bool:
         """Whether there is memory to see an image as the predictor's views say."""

@@ -70,8 +70,9 @@ def predict_raster(
 
     Raises:
         DataError: if the image cannot be used.
-        ConfigError: if rasterio is not installed, an option does not fit, or memory is too small for any window.
-        FeatalignError: if nothing can be written, or what an earlier call left is of another image or other settings.
+        ConfigError: if rasterio is not installed, an option does not fit, memory is too small for any window, or what
+            an earlier call left is of another image or other settings.
+        FeatalignError: if nothing can be written.
     """
     image, labels, model = Path(image), Path(labels), predictor.model
     _check(predictor, image, labels, margin)

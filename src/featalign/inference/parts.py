@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featalign.errors import FeatalignError
+from featalign.errors import ConfigError, FeatalignError
 from featalign.files import atomic_path, write_atomically
 from featalign.inference.blocks import Block, Blocks
 
@@ -31,7 +31,8 @@ class Parts:
         """Begin, or ``resume`` with what is there if it was made with the same settings.
 
         Raises:
-            FeatalignError: if it was made with others, or nothing can be written.
+            ConfigError: if it was made with others.
+            FeatalignError: if nothing can be written.
         """
         if resume and self._record.is_file():
             self._compare()
@@ -70,10 +71,10 @@ class Parts:
         try:
             there = json.loads(self._record.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise FeatalignError(f"{self._record}: cannot be read ({error}); begin anew without --resume") from error
+            raise ConfigError(f"{self._record}: cannot be read ({error}); begin anew without --resume") from error
         other = sorted(key for key in {*self.settings, *there} if self.settings.get(key) != there.get(key))
         if other:
-            raise FeatalignError(
+            raise ConfigError(
                 f"{self.folder}: what is finished there was made with another {', '.join(other)}; take the same image "
                 "and options, or begin anew without --resume"
             )
