@@ -104,6 +104,21 @@ def test_two_processes_give_the_same_values(root, alone, tmp_path):
     assert counted(out) == counted(alone)
 
 
+def test_the_dial_of_adaptive(root, tmp_path, monkeypatch):
+    found = {}
+    for name, options in {
+        "resized": ("--mode", "resized"),
+        "0": ("--mode", "adaptive", "--effort", 0),
+        "1": ("--mode", "adaptive", "--effort", 1),
+        "dense": ("--mode", "dense"),
+    }.items():
+        out = tmp_path / f"{name}.json"
+        assert run(monkeypatch, "eval", root / "model", "--data", root / "data", *options, "--json", out) == 0
+        found[name] = json.loads(out.read_text())
+    assert found["0"]["confusion"] == found["resized"]["confusion"] != found["dense"]["confusion"]
+    assert found["1"]["confusion"] == found["dense"]["confusion"] and found["1"]["effort"] == 1
+
+
 def test_wrong_options(root, monkeypatch, capsys):
     for options, part in (
         (("--metrics", "boundary"), "did you mean"),
@@ -111,6 +126,7 @@ def test_wrong_options(root, monkeypatch, capsys):
         (("--layout-option", "x"), "KEY=VALUE"),
         (("--shard", "0/2"), "i/n"),
         (("--max-memory", "1MiB"), "smaller windows"),
+        (("--mode", "resized", "--effort", "0.2"), "adaptive"),
     ):
         assert run(monkeypatch, "eval", root / "model", "--data", root / "data", *options) == 2
         message = capsys.readouterr().err

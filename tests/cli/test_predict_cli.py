@@ -140,6 +140,17 @@ def test_a_box_in_pixels_and_in_shares(folder, tmp_path, monkeypatch):
     assert np.asarray(Image.open(tmp_path / "pixels" / "overlays" / "0.png")).shape[0] >= 20
 
 
+def test_the_dial_of_adaptive_goes_from_resized_to_dense(folder, tmp_path, monkeypatch):
+    ends = {"resized": ("--mode", "resized"), "dense": ("--mode", "dense")}
+    dial = {str(effort): ("--mode", "adaptive", "--effort", effort) for effort in (0, 0.3, 1)}
+    for name, options in {**ends, **dial}.items():
+        predict(monkeypatch, folder, tmp_path / name, *options)
+    labels = {name: np.asarray(Image.open(tmp_path / name / "labels" / "0.png")) for name in (*ends, *dial)}
+    assert (labels["0"] == labels["resized"]).all() and (labels["1"] == labels["dense"]).all()
+    agreeing = [(labels[name] == labels["dense"]).mean() for name in ("0", "0.3", "1")]
+    assert agreeing[0] < agreeing[1] <= agreeing[2] == 1
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [
@@ -151,6 +162,8 @@ def test_a_box_in_pixels_and_in_shares(folder, tmp_path, monkeypatch):
         (("--max-memory", "much"), "2GiB"),
         (("--box", "0,0,1"), "left,top,right,bottom"),
         (("--box", "0.5,0,0.2,1"), "left < right"),
+        (("--mode", "adaptive", "--effort", "1.5"), "0 to 1"),
+        (("--mode", "dense", "--effort", "0.5"), "adaptive"),
     ],
 )
 def test_wrong_options(folder, tmp_path, monkeypatch, capsys, options, part):
@@ -163,3 +176,92 @@ def test_wrong_options(folder, tmp_path, monkeypatch, capsys, options, part):
 def test_too_small_a_budget_is_a_failure_of_each_image(folder, tmp_path, monkeypatch, capsys):
     assert predict(monkeypatch, folder, tmp_path / "out", "--max-memory", "1MiB") == 2
     assert capsys.readouterr().err.count("smaller windows (--window HxW)") == 5
+
+
+def geotiff(path: Path, size: tuple[int, int], **options: object) -> Path:
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+    pixels = np.random.default_rng(1).integers(0, 256, (3, *size), dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=size[0], width=size[1], count=3, dtype="uint8", **options
+    ) as f:
+        f.write(pixels)
+    return path
+
+
+def segment(monkeypatch, folder: Path, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["featalign", "predict", str(folder / "model"), *map(str, arguments)])
+    return _code()
+
+
+def test_a_geotiff_is_answered_by_one(folder, tmp_path, monkeypatch, capsys):
+    """And other images of the same call by PNG, as ever."""
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+    lies = {"crs": "EPSG:32633", "transform": rasterio.transform.from_origin(4e5, 5.8e6, 1, 1)}
+    image, out = geotiff(tmp_path / "ortho.tif", (180, 200), **lies), tmp_path / "out"
+    options = ("--window", "96x96", "--margin", 16)
+    assert segment(monkeypatch, folder, image, folder / "images" / "0.png", "--out", out, *options) == 0
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
+        "labels/0.png",
+        "labels/ortho.tif",
+        "manifest.json",
+        "overlays/0.png",
+        "overlays/ortho.png",
+    ]
+    with rasterio.open(out / "labels" / "ortho.tif") as file:
+        assert file.crs == lies["crs"] and file.transform == lies["transform"] and file.shape == (180, 200)
+    made = (out / "labels" / "ortho.tif").stat().st_mtime_ns
+    assert segment(monkeypatch, folder, image, "--out", out, *options, "--resume") == 0
+    assert (out / "labels" / "ortho.tif").stat().st_mtime_ns == made
+    assert segment(monkeypatch, folder, image, "--out", out, "--margin", 8, "--resume") == 2
+    assert "margin" in capsys.readouterr().err
+    assert segment(monkeypatch, folder, image, "--out", tmp_path / "whole", "--no-parts") == 0
+    assert (tmp_path / "whole" / "labels" / "ortho.png").is_file()
+
+
+def test_a_box_of_a_geotiff(folder, tmp_path, monkeypatch):
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+    lies = {"crs": "EPSG:32633", "transform": rasterio.transform.from_origin(4e5, 5.8e6, 1, 1)}
+    image = geotiff(tmp_path / "ortho.tif", (180, 200), **lies)
+    assert segment(monkeypatch, folder, image, "--out", tmp_path / "out", "--box", "30,40,130,120") == 0
+    with rasterio.open(tmp_path / "out" / "labels" / "ortho.tif") as file:
+        assert file.shape == (80, 100) and file.bounds == (4e5 + 30, 5.8e6 - 120, 4e5 + 130, 5.8e6 - 40)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
+def test_images_too_large_to_be_decoded_whole_are_seen_in_parts(folder, tmp_path, monkeypatch, capsys, suffix):
+    pytest.importorskip("rasterio", reason="rasterio is not installed")
+    pixels = np.random.default_rng(1).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f"a{suffix}")
+    options = ("--max-pixels", 5000, "--window", "64x64", "--margin", 8)
+    if suffix != ".tif":
+        assert segment(monkeypatch, folder, tmp_path / f"a{suffix}", "--out", tmp_path / "no", *options) == 2
+        assert "--parts" in capsys.readouterr().err
+        options = (*options, "--parts")
+    assert segment(monkeypatch, folder, tmp_path / f"a{suffix}", "--out", tmp_path / "out", *options) == 0
+    assert np.asarray(Image.open(tmp_path / "out" / "labels" / "a.tif")).shape == (90, 70)
+
+
+def test_tiffs_that_memory_is_too_small_for_are_seen_in_parts(folder, tmp_path, monkeypatch, capsys):
+    image = geotiff(tmp_path / "slide.tif", (900, 900))
+    for memory, answer in (("60MiB", "slide.tif"), ("2GiB", "slide.png")):
+        out = tmp_path / memory
+        options = ("--max-memory", memory, "--margin", 32)
+        assert segment(monkeypatch, folder, image, "--out", out, *options) == 0, capsys.readouterr().err
+        assert [path.name for path in (out / "labels").iterdir()] == [answer]
+
+
+def test_what_parts_cannot_do_is_said_in_a_line(folder, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("rasterio", reason="rasterio is not installed")
+    turned = Image.fromarray(np.zeros((40, 50, 3), np.uint8))
+    turned.getexif()[274] = 6
+    turned.save(tmp_path / "turned.jpg", exif=turned.getexif())
+    good = geotiff(tmp_path / "good.tif", (180, 200))
+    for image, options, part in (
+        (tmp_path / "turned.jpg", (), "orientation 6"),
+        (good, ("--probabilities",), "--no-parts"),
+        (good, ("--window", "64x64"), "smaller margin"),
+        (folder / "images" / "bad.png", (), "cannot be opened"),
+    ):
+        assert segment(monkeypatch, folder, image, "--out", tmp_path / "out", "--parts", *options) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("featalign: ") and part in message and message.count("\n") == 1, message

@@ -9,6 +9,7 @@ import typer
 
 from featalign.cli.console import err, out, parse_size, progress, save_json, table
 from featalign.cli.options import (
+    Effort,
     Flip,
     MaxMemory,
     Overlap,
@@ -93,6 +94,7 @@ def evaluate(
     ] = None,
     metrics: Annotated[str, typer.Option(help="Further ones: boundary_iou,boundary_f.")] = "",
     mode: ModeOrNone = None,
+    effort: Effort = None,
     scales: ScalesOrNone = None,
     flip: Annotated[bool | None, typer.Option("--flip/--no-flip", help="Also see the mirror image.")] = None,
     window: Window = None,
@@ -144,6 +146,7 @@ def evaluate(
         device=device,
         precision=precision,
         mode=test.mode,
+        effort=effort,
         scales=test.scales,
         flip=test.flip,
         window=test.window,
@@ -253,6 +256,7 @@ def predict(
     ] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write NAME.npz.")] = False,
     mode: Mode = "auto",
+    effort: Effort = None,
     scales: Scales = "1",
     flip: Flip = False,
     window: Window = None,
@@ -263,14 +267,26 @@ def predict(
     precision: Precision = "fp32",
     max_memory: MaxMemory = None,
     max_pixels: MaxPixels = None,
+    parts: Annotated[
+        bool | None,
+        typer.Option(
+            "--parts/--no-parts", help="See images in parts, or whole; default parts for GeoTIFFs and huge TIFFs."
+        ),
+    ] = None,
+    margin: Annotated[int, typer.Option(min=0, help="Pixels that a window shows around the part it answers.")] = 128,
     shard: ShardOf = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out images whose files are complete.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out images whose files are complete, and finished parts.")
+    ] = False,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="This process, or processes of a Ray cluster.")
     ] = "local",
     workers: Annotated[int, typer.Option(min=1, help="With --engine ray: processes that each hold a model.")] = 1,
 ) -> None:
-    """Segment images: a palette PNG of class ids and an overlay with a legend for each."""
+    """Segment images: a palette PNG of class ids and an overlay with a legend for each.
+
+    A GeoTIFF, or a TIFF too large to be seen whole, is answered by a GeoTIFF, in memory that does not grow with it.
+    """
     from functools import partial
 
     from featalign.cli.predicting import predict_all, predictor
@@ -280,6 +296,7 @@ def predict(
         device=device,
         precision=precision,
         mode=mode,
+        effort=effort,
         scales=scales,
         flip=flip,
         window=window,
@@ -297,6 +314,8 @@ def predict(
         input_size=input_size,
         box=box,
         probabilities=probabilities,
+        margin=margin,
+        parts=parts,
         shard=shard,
         resume=resume,
         engine=engine,

@@ -13,6 +13,10 @@ Scales = Annotated[str, typer.Option(metavar="S,S,…", help="Sizes at which the
 ScalesOrNone = Annotated[str | None, typer.Option(metavar="S,S,…", help="Sizes at which the image is seen.")]
 Flip = Annotated[bool, typer.Option("--flip", help="Also see the mirror image.")]
 Window = Annotated[str | None, typer.Option(metavar="HxW", help="See large images through windows of this size.")]
+Effort = Annotated[
+    float | None,
+    typer.Option(metavar="0…1", help="Of mode adaptive: the largest share of the pixels that is asked; default 0.1."),
+]
 Overlap = Annotated[float, typer.Option(help="Part of a window that the next one repeats.")]
 OverlapOrNone = Annotated[float | None, typer.Option(help="Part of a window that the next one repeats.")]
 Published = Annotated[

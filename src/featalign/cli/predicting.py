@@ -29,6 +29,7 @@ def predictor(
     device: str,
     precision: Precision,
     mode: Mode,
+    effort: float | None = None,
     scales: str = "1",
     flip: bool = False,
     window: str | None = None,
@@ -43,6 +44,7 @@ def predictor(
         device=device,
         precision=precision,
         mode=mode,
+        effort=effort,
         scales=parse_scales(scales),
         flip=flip,
         window=parse_size(window),
@@ -66,6 +68,8 @@ def predict_all(
     input_size: str | None,
     box: str | None,
     probabilities: bool,
+    margin: int,
+    parts: bool | None,
     shard: str | None,
     resume: bool,
     engine: Engine,
@@ -82,6 +86,8 @@ def predict_all(
         "input_size": parse_size(input_size),
         "area": Area.parse(box) if box else None,
         "probabilities": probabilities,
+        "margin": margin,
+        "parts": parts,
         "resume": resume,
     }
     if engine == "ray":

@@ -16,6 +16,7 @@ SETTINGS = (
     "layout",
     "layout_options",
     "mode",
+    "effort",
     "precision",
     "scales",
     "flip",
@@ -31,7 +32,7 @@ Settings = dict[str, Any]
 def settings_of(predictor: Predictor, **data: Any) -> Settings:
     """All of :data:`SETTINGS`; ``data``: split, layout, layout_options and input_size, as text."""
     views = json.loads(json.dumps(asdict(predictor.views)))  # tuples to lists, as a file has them
-    return settings_in({**data, "mode": predictor.mode, "precision": predictor.precision, **views})
+    return settings_in({**data, "mode": predictor.mode, "effort": predictor.effort, "precision": predictor.precision, **views})
 
 
 def settings_in(content: Mapping[str, Any]) -> Settings:
@@ -49,6 +50,7 @@ def predictor_of(run: Path, settings: Settings) -> Predictor:
     return Predictor(
         load_model(run),  # a path, never a look-up on the hub
         mode=settings["mode"],
+        effort=settings["effort"] if settings["mode"] == "adaptive" else None,
         precision=settings["precision"],
         scales=settings["scales"],
         flip=settings["flip"],

@@ -72,7 +72,8 @@ def check_pixels(height: int, width: int, *, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise DataError(
             f"{width} x {height} = {height * width:,} pixels, more than the {max_pixels:,} that are allowed; "
-            f"allow it with --max-pixels {height * width} (max_pixels= in Python) if the file is trusted"
+            f"allow it with --max-pixels {height * width} (max_pixels= in Python) if the file is trusted, or predict "
+            "it with --parts"
         )
 
 

@@ -3,6 +3,7 @@
 from featalign.inference.evaluation import evaluate, gathered
 from featalign.inference.explanation import explain
 from featalign.inference.files import predict_files
+from featalign.inference.large import predict_raster
 from featalign.inference.listing import collect_images
 from featalign.inference.network import Network
 from featalign.inference.predictor import Prediction, Predictor
@@ -21,4 +22,5 @@ __all__ = [
     "gathered",
     "merged",
     "predict_files",
+    "predict_raster",
 ]

@@ -14,6 +14,7 @@ from featalign.inference.network import Encoded, Network, Seen, Size, look
 from featalign.inference.picture import Picture
 from featalign.inference.resampling import resample, resize_taps
 from featalign.inference.views import Span, View, Views
+from featalign.models.adaptive import EFFORT
 from featalign.models.segmentor import Mode
 
 _Key = tuple[int, Span, Span, bool]
@@ -36,6 +37,7 @@ class Average:
     mode: Mode
     context: Context
     device: torch.device
+    effort: float = EFFORT
     _kept: dict[_Key, Seen] = field(default_factory=dict, init=False)
 
     @property
@@ -135,7 +137,7 @@ class Average:
             part = part.flip(-1)
         part = part.contiguous(memory_format=torch.channels_last)
         grid = view.whole_grid(row, column)
-        return look(self.network, part, grid=grid, mode=self.mode, context=self.context)
+        return look(self.network, part, grid=grid, mode=self.mode, effort=self.effort, context=self.context)
 
     def _forget_before(self, firsts: Sequence[int]) -> None:
         """Let go of windows that end above the rows still to come."""

@@ -20,8 +20,8 @@ from featalign.figures.fields import field_key, longest
 from featalign.figures.palette import Labels, Pixels
 from featalign.files import atomic_path
 from featalign.inference.alignment import recording
-from featalign.inference.files import as_rgb
 from featalign.inference.network import Size
+from featalign.inference.photo import as_rgb
 from featalign.inference.predictor import Predictor, as_images
 from featalign.inference.steps import Array, Recording, Step, channel_mean
 from featalign.models import Segmentor

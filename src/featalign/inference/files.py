@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import nn
 
+from featalign.align.budget import free_bytes
 from featalign.data import Progress, silent
+from featalign.data.raster import read_header
 from featalign.errors import ConfigError, DataError
 from featalign.inference.failures import Failures
-from featalign.inference.listing import Shard
-from featalign.inference.network import Box, Network, Size
+from featalign.inference.large import MARGIN, predict_raster
+from featalign.inference.listing import IMAGE_SUFFIXES, Shard
+from featalign.inference.network import Box, Size
 from featalign.inference.outputs import Outputs
+from featalign.inference.photo import as_rgb
 from featalign.inference.predictor import Predictor
 from featalign.inference.regions import Area
+from featalign.inference.settings import settings_of
 
 
 def predict_files(
@@ -34,6 +35,8 @@ def predict_files(
     input_size: Size | None = None,
     area: Area | None = None,
     probabilities: bool = False,
+    margin: int = MARGIN,
+    parts: bool | None = None,
     shard: Shard | None = None,
     resume: bool = False,
     progress: Progress = silent,
@@ -43,15 +46,20 @@ def predict_files(
     One bad image does not stop the others: it is written with the reason, when it happens, to failures.jsonl (of
     shard i of n: failures-i-of-n.jsonl), and tried again by the next run.
 
+    GeoTIFFs, and other TIFFs that are too large to be read or seen whole, are seen in parts and answered by a GeoTIFF,
+    see :func:`~featalign.inference.predict_raster`. They come last.
+
     Args:
         predictor: the model and how it is run.
         images: all of them, whatever the shard.
         out: the folder.
         size, input_size, probabilities: as for :class:`Predictor`.
         area: answer for this part of each image only.
+        margin: of images that are seen in parts.
+        parts: see all images in parts, or none. None decides by the image.
         shard: segment only the images of this part: several processes or machines may write to one folder.
-        resume: leave out the images whose files are complete. Files are written whole or not at all, so a run may be
-            killed at any time.
+        resume: leave out the images whose files are complete, and the finished parts of others. Files are written whole
+            or not at all, so a run may be killed at any time.
         progress: shows how far the loop is.
 
     Returns:
@@ -68,14 +76,21 @@ def predict_files(
         input_size=input_size,
         area=area,
         probabilities=probabilities,
+        margin=margin,
+        parts=parts,
         resume=resume,
         join=resume or shard is not None,
     )
     failures = Failures(out, shard)
     mine = shard.of(images) if shard else images
+    large: list[Path] = []
     for path in progress(mine, total=len(mine), description="predicting"):
-        reason = job(path)
-        if reason is not None:
+        if job.in_parts(path):
+            large.append(path)
+        elif reason := job.whole(path):
+            failures.add(path, reason)
+    for path in large:
+        if reason := job.part_by_part(path, progress):
             failures.add(path, reason)
     return failures.reasons
 
@@ -89,6 +104,8 @@ class Job:
     size: Size | None
     input_size: Size | None
     area: Area | None
+    margin: int
+    parts: bool | None
     resume: bool
 
     @classmethod
@@ -101,17 +118,71 @@ class Job:
         input_size: Size | None = None,
         area: Area | None = None,
         probabilities: bool = False,
+        margin: int = MARGIN,
+        parts: bool | None = None,
         resume: bool = False,
         join: bool = False,
     ) -> Job:
         """With its folder claimed, see :meth:`Outputs.claim`. Raises FeatalignError."""
-        settings = settings_of(predictor, size=size, input_size=input_size, area=area)
+        settings = settings_of(predictor, size=size, input_size=input_size, area=area, margin=margin)
         outputs = Outputs(out, settings, probabilities)
         outputs.claim(join=join)
-        return cls(predictor, outputs, size, input_size, area, resume)
+        return cls(predictor, outputs, size, input_size, area, margin, parts, resume)
 
     def __call__(self, path: Path) -> str | None:
         """Segment and write one image. The reason if it failed. Raises FeatalignError if it cannot be written."""
+        return self.part_by_part(path) if self.in_parts(path) else self.whole(path)
+
+    def in_parts(self, path: Path) -> bool:
+        """Whether an image is seen in parts: a TIFF that says where on Earth it lies, is larger than what is read
+        whole, or takes more memory to be seen whole than there is; or a format that only GDAL knows."""
+        if self.parts is not None:
+            return self.parts
+        header = read_header(path)
+        if header is None:
+            return path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+        if not header.tiff or header.georeferenced:
+            return header.georeferenced
+        height, width = header.size
+        return height * width > self.predictor.max_pixels or not self._fits(header.size)
+
+    def _fits(self, image: Size) -> bool:
+        """Whether there is memory to see an image as the predictor's views say."""
+        output = self.size or image
+        try:
+            views = self.predictor.views.of(self.input_size or image, output)
+        except ConfigError:  # windows that do not fit the answer: said when the image is seen
+            return True
+        memory = self.predictor.max_memory or free_bytes(self.predictor.device) // 2
+        return self.predictor.needs(image, output, views).total(1, keep=False) <= memory
+
+    def part_by_part(self, path: Path, progress: Progress = silent) -> str | None:
+        """The same for an image that is seen in parts."""
+        if self.outputs.probabilities:
+            return "probabilities are written of whole images only; leave them out, or see it whole (--no-parts)"
+        try:
+            if self.resume and self.outputs.complete_raster(path):
+                return None
+            with _memory_named(path):
+                predict_raster(
+                    self.predictor,
+                    path,
+                    self.outputs.raster(path),
+                    size=self.size,
+                    input_size=self.input_size,
+                    area=self.area,
+                    margin=self.margin,
+                    preview=self.outputs.overlay(path),
+                    resume=self.resume,
+                    mark=self.outputs.mark(path),
+                    progress=progress,
+                )
+        except (DataError, ConfigError) as error:
+            return str(error)
+        return None
+
+    def whole(self, path: Path) -> str | None:
+        """The same for an image that is seen whole."""
         if self.resume and self.outputs.complete(path):
             return None
         try:
@@ -131,21 +202,6 @@ class Job:
         return None
 
 
-def settings_of(
-    predictor: Predictor, *, size: Size | None, input_size: Size | None, area: Area | None
-) -> dict[str, Any]:
-    """Everything that the labels depend on, as JSON: the model's weights, how it is asked, how large the answer is."""
-    return {
-        "model": _digest(predictor.model),
-        "mode": predictor.mode,
-        "precision": predictor.precision,
-        **asdict(predictor.views),
-        "size": size,
-        "input_size": input_size,
-        "box": str(area) if area else None,
-    }
-
-
 @contextmanager
 def _memory_named(image: Path) -> Iterator[None]:
     """Turn torch's two ways of saying that memory is out into a DataError."""
@@ -159,31 +215,9 @@ def _memory_named(image: Path) -> Iterator[None]:
         ) from error
 
 
-def _digest(network: Network) -> str:
-    """Of the weights; of a network that is no module, what it says of itself."""
-    if not isinstance(network, nn.Module):
-        return str(getattr(network, "digest", type(network).__name__))
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def _cut(pixels: NDArray[np.integer], box: Box | None) -> NDArray[np.integer]:
     if box is None:
         return pixels
     height, width = pixels.shape[:2]
     left, top, right, bottom = (round(edge * side) for edge, side in zip(box, (width, height) * 2, strict=True))
     return pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
-
-
-def as_rgb(pixels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Something to lay colours over, whatever the channels and depth: the first three, or grey; at the labels' size."""
-    rgb = pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
-    if rgb.dtype != np.uint8:
-        rgb = rgb // 257
-    picture = np.ascontiguousarray(rgb).astype(np.uint8)
-    if picture.shape[:2] == shape:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))

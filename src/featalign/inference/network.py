@@ -12,6 +12,7 @@ from torch import Tensor
 
 from featalign.inference.resampling import box_taps, resample
 from featalign.models import Segmentor
+from featalign.models.adaptive import EFFORT
 from featalign.models.segmentor import Features, Mode
 from featalign.spec import Classes, Normalization
 
@@ -50,18 +51,23 @@ class Encoded:
     model: Segmentor
     features: Features
     mode: Mode
+    effort: float
     context: Callable[[], AbstractContextManager[None]]
 
     def logits(self, box: Box, size: Size, *, max_memory: int | None = None) -> Tensor:
         with torch.inference_mode(), self.context():
             part = None if box == WHOLE else box
-            return self.model.decode(self.features, size, self.mode, box=part, max_memory=max_memory)
+            return self.model.decode(
+                self.features, size, self.mode, box=part, max_memory=max_memory, effort=self.effort
+            )
 
     def labels(self, box: Box, size: Size, *, max_memory: int | None = None) -> Tensor:
         """The ids (B, *size) of the largest logits, which are never all held at once."""
         with torch.inference_mode(), self.context():
             part = None if box == WHOLE else box
-            return self.model.labels(self.features, size, self.mode, box=part, max_memory=max_memory)
+            return self.model.labels(
+                self.features, size, self.mode, box=part, max_memory=max_memory, effort=self.effort
+            )
 
 
 @dataclass
@@ -91,10 +97,11 @@ def look(
     *,
     grid: Size,
     mode: Mode,
+    effort: float = EFFORT,
     context: Callable[[], AbstractContextManager[None]],
 ) -> Seen:
     """Show normalized ``images`` to ``network``. ``grid``: where one without ``encode`` is asked."""
     if isinstance(network, Segmentor):
         with torch.inference_mode(), context():
-            return Encoded(network, network.encode(images), mode, context)
+            return Encoded(network, network.encode(images), mode, effort, context)
     return Answered(network, images, grid, mode, context)

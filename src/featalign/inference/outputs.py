@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from featalign.errors import FeatalignError
 from featalign.figures import overlay, palette_image
 from featalign.files import write_atomically
+from featalign.inference.geotiff import mark_of
 from featalign.inference.predictor import Prediction
 
 _MARK = "featalign"
@@ -25,9 +26,9 @@ _MARK = "featalign"
 class Outputs:
     """A folder of predictions that were all made with ``settings``.
 
-    labels/NAME.png: class ids with a palette, 16 bits without beyond 256 classes. overlays/NAME.png: image, colours and
-    legend. With ``probabilities``, probabilities/NAME.npz: float16 (K, h, w), and ``classes``. manifest.json: the
-    settings.
+    labels/NAME.png: class ids with a palette, 16 bits without beyond 256 classes; labels/NAME.tif of an image that is
+    seen in parts. overlays/NAME.png: image, colours and legend. With ``probabilities``, probabilities/NAME.npz: float16
+    (K, h, w), and ``classes``. manifest.json: the settings.
     """
 
     folder: Path
@@ -63,13 +64,18 @@ class Outputs:
 
     def complete(self, image: Path) -> bool:
         """Whether all files of ``image`` are there, made of it with these settings. The labels are written last."""
-        if not self._overlay(image).is_file() or (self.probabilities and not self._probabilities(image).is_file()):
+        if not self.overlay(image).is_file() or (self.probabilities and not self._probabilities(image).is_file()):
             return False
         try:
             with Image.open(self._labels(image)) as labels:
-                return bool(labels.info.get(_MARK) == self._mark(image))
+                return bool(labels.info.get(_MARK) == self.mark(image))
         except OSError:
             return False
+
+    def complete_raster(self, image: Path) -> bool:
+        """The same of an image that is seen in parts."""
+        labels = self.raster(image)
+        return self.overlay(image).is_file() and labels.is_file() and mark_of(labels) == self.mark(image)
 
     def write(self, image: Path, prediction: Prediction, picture: NDArray[np.uint8]) -> None:
         """The files of one image. ``picture``: uint8 (h, w, 3), what the colours are laid over."""
@@ -79,22 +85,27 @@ class Outputs:
             values = prediction.probabilities.astype(np.float16)
             np.savez_compressed(buffer, probabilities=values, classes=np.array(classes.names))
             write_atomically(self._probabilities(image), buffer.getvalue())
-        write_atomically(self._overlay(image), _png(overlay(picture, labels, classes)))
+        write_atomically(self.overlay(image), _png(overlay(picture, labels, classes)))
         indexed = palette_image(labels, classes) if len(classes) <= 256 else Image.fromarray(labels)
         mark = PngInfo()
-        mark.add_text(_MARK, self._mark(image))
+        mark.add_text(_MARK, self.mark(image))
         write_atomically(self._labels(image), _png(indexed, mark))
 
-    def _mark(self, image: Path) -> str:
+    def mark(self, image: Path) -> str:
         """Tells settings and images apart; the same on every machine."""
         made = json.dumps([self.settings, image.name, image.stat().st_size], sort_keys=True)
         return f"{zlib.crc32(made.encode()):08x}"
 
+    def raster(self, image: Path) -> Path:
+        """Labels of an image that is seen in parts."""
+        return self.folder / "labels" / f"{image.stem}.tif"
+
+    def overlay(self, image: Path) -> Path:
+        """The picture to look at."""
+        return self.folder / "overlays" / f"{image.stem}.png"
+
     def _labels(self, image: Path) -> Path:
         return self.folder / "labels" / f"{image.stem}.png"
-
-    def _overlay(self, image: Path) -> Path:
-        return self.folder / "overlays" / f"{image.stem}.png"
 
     def _probabilities(self, image: Path) -> Path:
         return self.folder / "probabilities" / f"{image.stem}.npz"

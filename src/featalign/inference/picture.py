@@ -17,23 +17,28 @@ from featalign.inference.views import Span
 class Picture:
     """``images`` (B, C, H, W) of any type, and what makes the network's input of a part of them: normalization.
 
-    ``aligned``: resize with aligned corners and without averaging, as published evaluation code does.
+    ``aligned``: resize with aligned corners and without averaging, as published evaluation code does. ``whole``: the
+    size of larger images that ``images`` were cut from, at (row, column) ``origin``; parts are then named by where they
+    are in these, and must not need anything outside of the cut.
     """
 
     images: Tensor
     prepare: Callable[[Tensor], Tensor]
     aligned: bool = False
+    whole: Size | None = None
+    origin: tuple[int, int] = (0, 0)
 
     @property
     def size(self) -> Size:
         """(H, W)."""
-        return self.images.shape[-2], self.images.shape[-1]
+        return self.whole or (self.images.shape[-2], self.images.shape[-1])
 
     def part(self, size: Size, row: Span, column: Span) -> Tensor:
         """What a window shows of the images resized to ``size``; zeros, after normalization, outside of them."""
         rows, columns = self._taps(0, size, row), self._taps(1, size, column)
         (top, bottom), (left, right) = rows.region, columns.region
-        prepared = self.prepare(self.images[..., top:bottom, left:right])
+        y, x = self.origin
+        prepared = self.prepare(self.images[..., top - y : bottom - y, left - x : right - x])
         shown = resample(prepared, rows.within(top), columns.within(left))
         before, after = (
             (-min(span.start, 0) for span in (column, row)),

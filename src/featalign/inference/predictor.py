@@ -22,11 +22,12 @@ from featalign.inference.averaging import Average
 from featalign.inference.budget import Budget, Needs
 from featalign.inference.devices import choose_device
 from featalign.inference.live_memory import EncoderMemory
-from featalign.inference.network import Box, Network, Size
+from featalign.inference.network import WHOLE, Box, Network, Size, look
 from featalign.inference.picture import Picture
 from featalign.inference.regions import region_of
 from featalign.inference.views import Published, View, Views
 from featalign.models import Segmentor
+from featalign.models.adaptive import EFFORT
 from featalign.models.segmentor import Mode
 from featalign.spec import Classes
 
@@ -52,6 +53,8 @@ class Predictor:
         device: ``auto`` takes a GPU if there is one.
         precision: ``bf16`` and ``fp16`` run the network under autocast; averages are always float32.
         mode: how the answer is brought to its size, see :meth:`featalign.models.Segmentor.decode`.
+        effort: where that is ``adaptive``, the largest share of the answer's pixels at which the network is asked; None
+            takes the decoder's own default.
         scales, flip, window, overlap, published: which views of an image are averaged and how, see
             :class:`~featalign.inference.views.Views`; by default one, the whole image.
         max_memory: bytes that one image may take besides itself, its answer and the network's weights. None: what is
@@ -69,6 +72,7 @@ class Predictor:
         device: str = "auto",
         precision: Precision = "fp32",
         mode: Mode = "auto",
+        effort: float | None = None,
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
         window: Size | None = None,
@@ -83,6 +87,7 @@ class Predictor:
             self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.precision = precision
         self.mode = mode
+        self.effort = _checked_effort(effort, mode, model)
         self.views = Views(scales=tuple(scales), flip=flip, window=window, overlap=overlap, published=published)
         self.max_memory = max_memory
         self.max_pixels = max_pixels
@@ -139,41 +144,49 @@ class Predictor:
     def logits(self, images: Tensor, *, size: Size, input_size: Size | None = None) -> Tensor:
         """uint8 images (B, C, H, W), seen once and whole whatever the views, to logits ``(B, K, *size)``."""
         view = Views().of(input_size or (images.shape[-2], images.shape[-1]), size)[0]
-        part = self._picture(images).part(view.size, view.rows[0], view.columns[0])
-        with torch.inference_mode(), self._context():
-            return self.model(part.contiguous(memory_format=torch.channels_last), size=size, mode=self.mode)
+        part = self.picture(images).part(view.size, view.rows[0], view.columns[0])
+        part = part.contiguous(memory_format=torch.channels_last)
+        seen = look(self.model, part, grid=size, mode=self.mode, effort=self.effort, context=self._context)
+        return seen.logits(WHOLE, size)
 
     def _average(self, images: Tensor, *, size: Size | None, input_size: Size | None, box: Box | None) -> Average:
-        picture = self._picture(images)
+        picture = self.picture(images)
         region, natural = region_of(box, picture.size)
         output = size or natural
         if min(output) < 1:
             raise ConfigError(f"the answer must have at least one pixel, got {output}")
-        views = self.views.of(input_size or picture.size, output, region)
+        return self.average(picture, self.views.of(input_size or picture.size, output, region), output, self.max_memory)
+
+    def average(self, picture: Picture, views: Sequence[View], output: Size, max_memory: int | None) -> Average:
+        """The answer of size ``output`` to a picture of this predictor, seen so, in ``max_memory`` bytes."""
+        needs = self.needs(picture.size, output, views, batch=picture.images.shape[0])
         return Average(
             network=self.model,
             picture=picture,
             views=self.views,
             seen=views,
             output=output,
-            budget=Budget(self._needs(picture, output, views), self.max_memory, partial(free_bytes, self.device)),
+            budget=Budget(needs, max_memory, partial(free_bytes, self.device)),
             mode=self.mode,
             context=self._context,
             device=self.device,
+            effort=self.effort,
         )
 
-    def _picture(self, images: Tensor) -> Picture:
-        return Picture(images, self._prepare, aligned=self.views.published is not None)
+    def picture(self, images: Tensor, *, whole: Size | None = None, origin: tuple[int, int] = (0, 0)) -> Picture:
+        """Images (B, C, H, W), or what was cut at ``origin`` from larger ones, as the network is shown them."""
+        return Picture(images, self._prepare, self.views.published is not None, whole, origin)
 
     def _prepare(self, part: Tensor) -> Tensor:
         return normalize(part.to(self.device), self.model.normalization)
 
-    def _needs(self, picture: Picture, output: Size, views: Sequence[View]) -> Needs:
+    def needs(self, image: Size, output: Size, views: Sequence[View], *, batch: int = 1) -> Needs:
+        """What an answer takes of memory."""
         return Needs(
-            batch=picture.images.shape[0],
+            batch=batch,
             channels=self.model.in_channels,
             classes=len(self.model.classes),
-            image=picture.size,
+            image=image,
             output=output,
             views=views,
             flips=len(self.views.flips),
@@ -187,6 +200,20 @@ class Predictor:
     def _context(self) -> AbstractContextManager[None]:
         half = HALF.get(self.precision)
         return nullcontext() if half is None else torch.autocast(self.device.type, half)
+
+
+def _checked_effort(effort: float | None, mode: Mode, model: Network) -> float:
+    """The share that applies. Raises ConfigError for one that could not be heeded."""
+    if effort is None:
+        return EFFORT
+    if not 0 <= effort <= 1:
+        raise ConfigError(f"effort is a share of the answer's pixels, 0 to 1, got {effort:g}")
+    if not isinstance(model, Segmentor):
+        raise ConfigError("an exported file answers as it was exported; leave out the effort")
+    applies = model.auto_mode if mode == "auto" else mode
+    if applies != "adaptive":
+        raise ConfigError(f'effort is the dial of mode "adaptive", the mode here is "{applies}"; take that mode')
+    return effort
 
 
 def as_images(pixels: NDArray[np.integer]) -> Tensor:

@@ -17,8 +17,8 @@ from featalign.figures.differences import Box
 from featalign.figures.drawing import display_size, scale_labels, scale_photo
 from featalign.figures.palette import Labels, Pixels
 from featalign.inference import Predictor
-from featalign.inference.files import as_rgb
 from featalign.inference.network import Size
+from featalign.inference.photo import as_rgb
 from featalign.reports.markup import Html, joined, tag
 from featalign.spec import Classes, Color
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from featalign.figures import overlay, palette_image
 from featalign.figures.polygons import Polygon, polygons
-from featalign.inference.files import as_rgb
+from featalign.inference.photo import as_rgb
 from featalign.serve.networks import Labels
 from featalign.serve.problems import TooLargeError
 from featalign.serve.service import Segmented

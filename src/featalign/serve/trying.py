@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from featalign.figures import colorize, overlay
 from featalign.figures.drawing import display_size, scale_labels, scale_photo
-from featalign.inference.files import as_rgb
+from featalign.inference.photo import as_rgb
 from featalign.serve.answers import ClassShare, labels_png, shares
 from featalign.serve.networks import Pixels
 from featalign.serve.problems import RequestError, UnknownError

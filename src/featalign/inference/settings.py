@@ -1,0 +1,42 @@
+"""What an answer depends on, in plain values: by it, folders and files know what they were made by."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from featalign.inference.network import Network, Size
+from featalign.inference.predictor import Predictor
+from featalign.inference.regions import Area
+
+
+def settings_of(
+    predictor: Predictor, *, size: Size | None, input_size: Size | None, area: Area | None, margin: int
+) -> dict[str, Any]:
+    """Everything that the labels depend on, as JSON: the model's weights, how it is asked, how large the answer is."""
+    return {
+        "model": _digest(predictor.model),
+        "mode": predictor.mode,
+        "effort": predictor.effort,
+        "precision": predictor.precision,
+        **asdict(predictor.views),
+        "size": size,
+        "input_size": input_size,
+        "box": str(area) if area else None,
+        "margin": margin,
+    }
+
+
+def _digest(network: Network) -> str:
+    """Of the weights; of a network that is no module, what it says of itself."""
+    if not isinstance(network, nn.Module):
+        return str(getattr(network, "digest", type(network).__name__))
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
