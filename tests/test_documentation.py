@@ -24,6 +24,14 @@ def test_the_fuse_of_the_documentation_builds():
     assert sum(type(module).__name__ == "Gated" for module in names["model"].modules()) == 3
 
 
+def test_the_pyramids_of_the_documentation_build():
+    names: dict[str, object] = {}
+    for example in blocks(ROOT / "docs" / "pyramid.md", "python"):
+        exec(compile(example, "docs/pyramid.md", "exec"), names)
+    assert names["model"].backbone is names["backbone"]
+    assert list(names["detector"].backbone.strides) == [8, 16, 32, 64, 128]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_recipes_exist(page):
     from featalign.cli.app import app
