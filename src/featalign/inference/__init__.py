@@ -5,6 +5,7 @@ from featalign.inference.explanation import explain
 from featalign.inference.files import predict_files
 from featalign.inference.listing import collect_images
 from featalign.inference.network import Network
+from featalign.inference.objects import Objects, detect, score_detector
 from featalign.inference.predictor import Prediction, Predictor
 from featalign.inference.result import Evaluation, merged
 from featalign.inference.views import Views
@@ -12,13 +13,16 @@ from featalign.inference.views import Views
 __all__ = [
     "Evaluation",
     "Network",
+    "Objects",
     "Prediction",
     "Predictor",
     "Views",
     "collect_images",
+    "detect",
     "evaluate",
     "explain",
     "gathered",
     "merged",
     "predict_files",
+    "score_detector",
 ]

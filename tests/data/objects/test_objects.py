@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from featalign.errors import ConfigError, DataError
 
 pytest.importorskip("pycocotools", reason="pip install 'featalign[detection]'")
 
+PAGE = Path(__file__).parents[3] / "docs" / "objects.md"
 WRONG = {
     "category": ({"category_id": 4}, "is of category 4, which the file does not list"),
     "image": ({"image_id": 9}, "is of image 9, which the file does not list"),
@@ -66,6 +69,13 @@ def test_boxes_alone(content, write):
     sample = open_objects(*write(content), masks=False)[0]
     assert "masks" not in sample and "masks" not in detection_target(sample)
     assert sample["boxes"].tolist() == [[1, 1, 4, 5], [10, 2, 16, 8], [0, 9, 20, 16]]
+
+
+def test_the_truth_is_of_what_is_in_the_set(content, write):
+    content["annotations"][0]["category_id"] = 4
+    truth = open_objects(*write(content), empty="drop", faulty="skip").truth
+    assert [row["id"] for row in truth["images"]] == [1]
+    assert [row["id"] for row in truth["annotations"]] == [12, 13]
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -158,7 +168,7 @@ def test_cocos_own_file(data_dir: Path):
         pytest.skip(f"{root} does not exist")
     path = root / "annotations" / "instances_val2017.json"
     dataset = open_objects(path, root / "val2017")
-    rows = {annotation["id"]: annotation for annotation in dataset.file.truth["annotations"]}
+    rows = {annotation["id"]: annotation for annotation in dataset.truth["annotations"]}
     assert len(rows) == 43 and len(dataset.classes) == 80
     for image, sample in zip(dataset.images, dataset, strict=True):
         assert sum(sample["crowd"]) == sum(rows[one.number]["iscrowd"] for one in image.objects) > 0
@@ -174,3 +184,21 @@ def test_masks_and_run_lengths():
     assert np.array_equal(decode(encode(mask), 5, 7), mask)
     assert np.array_equal(decode({"size": [5, 7], "counts": [11, 3, 2, 3, 2, 3, 2, 3, 6]}, 5, 7), mask)
     assert np.array_equal(decode([[2, 1, 6, 1, 6, 4, 2, 4]], 5, 7), mask)
+
+
+def test_the_page_runs(content, write, tmp_path, monkeypatch):
+    """Its files, fabricated, in the working folder; what is scored is an object of the truth itself."""
+    path, folder = write(content)
+    (tmp_path / "annotations").mkdir()
+    path.rename(tmp_path / "annotations" / "instances_train2017.json")
+    folder.rename(tmp_path / "train2017")
+    monkeypatch.chdir(tmp_path)
+    first, second = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    row = content["annotations"][0]
+    names: dict[str, Any] = {
+        "rows": [{**row, "score": 1.0, "segmentation": encode(decode(row["segmentation"], 16, 20))}]
+    }
+    exec(compile(first, str(PAGE), "exec"), names)
+    assert names["sample"]["image"].shape == (3, 512, 512)
+    assert names["target"]["boxes"].shape == (2, 4)
+    exec(compile(second, str(PAGE), "exec"), names)

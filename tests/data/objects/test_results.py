@@ -27,7 +27,7 @@ def test_the_truth_as_an_answer_scores_one(content, write):
         rows += coco_results(answer, image_id=sample["image_id"], categories=dataset.file.categories)
     assert [row["category_id"] for row in rows] == [8, 3, 3, 8] and rows[0]["bbox"] == [1, 1, 3, 4]
     for kind in ("bbox", "segm"):
-        assert average_precision(dataset.file.truth, rows, kind=kind).ap == pytest.approx(1)
+        assert average_precision(dataset.truth, rows, kind=kind).ap == pytest.approx(1)
 
 
 def test_boxes_alone():

@@ -57,11 +57,6 @@ class CocoFile:
     faulty: Mapping[int, str]
     cut: tuple[int, ...]
 
-    @property
-    def truth(self) -> dict[str, Any]:
-        """The file's own content: what :func:`featalign.metrics.average_precision` compares with."""
-        return load_json(self.path)
-
 
 def read_coco(path: Path | str) -> CocoFile:
     """Read ``instances_*.json``. No image and no mask is opened.

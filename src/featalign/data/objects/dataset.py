@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from featalign.data.images import load_image
-from featalign.data.objects.coco import Annotation, CocoFile, CocoImage, read_coco
+from featalign.data.objects.coco import Annotation, CocoFile, CocoImage, load_json, read_coco
 from featalign.data.objects.rle import decode
 from featalign.data.objects.sample import ObjectSample, bounding_boxes
 from featalign.data.reading import DEFAULT_MAX_PIXELS
@@ -65,6 +65,19 @@ class ObjectDataset(Dataset[ObjectSample]):
     def classes(self) -> Classes:
         """Names and colours."""
         return self.file.classes
+
+    @property
+    def truth(self) -> dict[str, Any]:
+        """The file's content, as far as it is in the set: what :func:`featalign.metrics.average_precision` compares
+        with. Annotations that are only found to be faulty when their image is read drop out once it was."""
+        content, images = load_json(self.file.path), {image.number for image in self.images}
+        kept = {
+            "images": [row for row in content["images"] if row["id"] in images],
+            "annotations": [
+                row for row in content["annotations"] if row["image_id"] in images and row["id"] not in self.skipped
+            ],
+        }
+        return {**content, **kept}
 
     def __len__(self) -> int:
         return len(self.images)
