@@ -94,7 +94,9 @@ def test_backbone(golden_dir):
                 for name, level in zip(("res2", "res3", "res4", "res5"), model.backbone(image), strict=True):
                     if f"{case}/mid/bottom_up.{name}" in fixture.io:
                         fixture.compare(level, f"{case}/mid/bottom_up.{name}")
-                compare_levels(fixture, list(model(image).values()), case)
+                levels = model(image)
+            assert list(levels) == ["0", "1", "2", "3", "pool"] and model.out_channels == levels["0"].shape[1]
+            compare_levels(fixture, list(levels.values()), case)
 
 
 def compare_levels(fixture: Fixture, levels: list[torch.Tensor], case: str) -> None:
