@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from featalign.training import list_recipes
 
@@ -22,6 +23,19 @@ def test_the_fuse_of_the_documentation_builds():
     names: dict[str, object] = {}
     exec(compile(example, "docs/models.md", "exec"), names)
     assert sum(type(module).__name__ == "Gated" for module in names["model"].modules()) == 3
+
+
+def test_the_pyramids_and_detectors_of_the_documentation_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 48)).save("photo.png")
+    names: dict[str, object] = {}
+    first, *others = blocks(ROOT / "docs" / "pyramid.md", "python")
+    exec(compile(first, "docs/pyramid.md", "exec"), names)
+    assert names["model"].backbone is names["backbone"]
+    for example in others:
+        exec(compile(example, "docs/pyramid.md", "exec"), names)
+    assert list(names["detector"].backbone.strides) == [8, 16, 32, 64, 128]
+    assert Image.open("found.png").size == (64, 48)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

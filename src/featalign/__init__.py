@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from featalign.inference import Predictor, evaluate
-    from featalign.models import create_model, list_models, load_model, load_published, save_model
+    from featalign.models import create_model, list_models, load_model, load_published, pyramid, save_model
 
     load = load_model
     from featalign.spec import Classes, Normalization
@@ -29,6 +29,7 @@ _HOMES = {
     "load": "featalign.models",
     "load_model": "featalign.models",
     "load_published": "featalign.models",
+    "pyramid": "featalign.models",
     "save_model": "featalign.models",
 }
 _ALIASES = {"load": "load_model"}
@@ -43,6 +44,7 @@ __all__ = [
     "load",
     "load_model",
     "load_published",
+    "pyramid",
     "save_model",
 ]
 

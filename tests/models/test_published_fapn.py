@@ -11,7 +11,8 @@ from golden import Fixture, fixtures
 
 from featalign.align.fapn import DeformableConv, FaPNFuse, FeatureSelection
 from featalign.errors import WeightsError
-from featalign.models.published_fapn import FaPNBackbone, FaPNPyramid, load_fapn
+from featalign.models.feature_pyramid import FeaturePyramid, Neck
+from featalign.models.published_fapn import load_fapn
 
 
 def found(folder: Path, prefix: str) -> list[Fixture]:
@@ -74,26 +75,28 @@ def test_fuse(golden_dir):
 @pytest.mark.golden
 def test_pyramid(golden_dir):
     for fixture in found(golden_dir, "fapn_fan"):
-        pyramid = load_fapn(fixture.weights)
-        assert isinstance(pyramid, FaPNPyramid)
+        neck = load_fapn(fixture.weights)
+        assert isinstance(neck, Neck)
         for case in cases(fixture):
             maps = [fixture.io[f"{case}/in/{name}"] for name in fixture.meta["ctor"]["in_features"]]
             with torch.no_grad():
-                compare_levels(fixture, pyramid(maps), case)
+                compare_levels(fixture, neck(maps), case)
 
 
 @pytest.mark.golden
 def test_backbone(golden_dir):
     for fixture in found(golden_dir, "fapn_backbone"):
         model = load_fapn({f"backbone.{name}": value for name, value in fixture.weights.items()})
-        assert isinstance(model, FaPNBackbone)
+        assert isinstance(model, FeaturePyramid)
         for case in cases(fixture):
             image = fixture.io[f"{case}/in/image"]
             with torch.no_grad():
                 for name, level in zip(("res2", "res3", "res4", "res5"), model.backbone(image), strict=True):
                     if f"{case}/mid/bottom_up.{name}" in fixture.io:
                         fixture.compare(level, f"{case}/mid/bottom_up.{name}")
-                compare_levels(fixture, model(image), case)
+                levels = model(image)
+            assert list(levels) == ["0", "1", "2", "3", "pool"] and model.out_channels == levels["0"].shape[1]
+            compare_levels(fixture, list(levels.values()), case)
 
 
 def compare_levels(fixture: Fixture, levels: list[torch.Tensor], case: str) -> None:

@@ -1,5 +1,6 @@
 """timm's backbones as pyramids."""
 
+from featalign.backbones.freezing import freeze_levels, freeze_norms
 from featalign.backbones.pyramid import Pyramid
 
-__all__ = ["Pyramid"]
+__all__ = ["Pyramid", "freeze_levels", "freeze_norms"]

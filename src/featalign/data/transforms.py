@@ -37,6 +37,9 @@ def train_transform(
     about zero once normalized. ``flip`` is a probability; ``jitter`` the strength, 0 … 1, of random brightness,
     contrast and saturation (1 or 3 channels). All randomness comes from torch's default generator.
 
+    A sample may have boxes and a stack of objects' masks (N, H, W) too, which are padded with 0: what can still be seen
+    of them :func:`featalign.data.objects.object_transform` sorts out.
+
     Raises:
         ConfigError: if an option is out of range.
     """
@@ -55,7 +58,7 @@ def train_transform(
 class RandomScaleCrop(v2.Transform):
     """Scale, pad, crop; but only the part of the image that the crop shows is ever resized."""
 
-    _transformed_types = (tv_tensors.Image, tv_tensors.Mask)
+    _transformed_types = (tv_tensors.Image, tv_tensors.Mask, tv_tensors.BoundingBoxes)
 
     def __init__(
         self, crop: Size, scales: tuple[float, float], ignore_index: int, normalization: Normalization | None
@@ -78,14 +81,17 @@ class RandomScaleCrop(v2.Transform):
             _check_channels(inpt.shape[0], normalization)
             fill = [round(scale_of(inpt) * mean) for mean in normalization.mean]
             return tv_tensors.Image(crop_scaled_image(inpt, scaled, corner, self.crop, fill))
-        return tv_tensors.Mask(crop_scaled_mask(inpt, scaled, corner, self.crop, self.ignore_index))
+        if isinstance(inpt, tv_tensors.BoundingBoxes):
+            return tv_tensors.wrap(crop_scaled_boxes(inpt, scaled, corner, self.crop), like=inpt, canvas_size=self.crop)
+        outside = self.ignore_index if inpt.ndim == 2 else 0
+        return tv_tensors.Mask(crop_scaled_mask(inpt, scaled, corner, self.crop, outside))
 
 
 class ColorJitter(v2.ColorJitter):
     """torchvision's, for 16 bits too, with a clear error for images that have no colour in its sense."""
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
-        channels = v2.query_chw(flat_inputs)[0]
+        channels = v2.query_chw([inpt for inpt in flat_inputs if isinstance(inpt, tv_tensors.Image)])[0]
         if channels not in (1, 3):
             raise ConfigError(f"jitter works on images of 1 or 3 channels, got {channels}; set jitter to 0")
 
@@ -126,13 +132,21 @@ def crop_scaled_image(image: Tensor, scaled: Size, corner: Size, crop: Size, fil
 
 
 def crop_scaled_mask(mask: Tensor, scaled: Size, corner: Size, crop: Size, fill: int) -> Tensor:
-    """The same crop of ``mask`` (H, W): each pixel takes the value of the source pixel that its centre lies in."""
+    """The same crop of ``mask`` (…, H, W): each pixel takes the value of the source pixel that its centre lies in."""
     (top, bottom), (left, right) = (_visible(c, s, k) for c, s, k in zip(corner, scaled, crop, strict=True))
-    rows = (2 * torch.arange(top, bottom) + 1) * mask.shape[0] // (2 * scaled[0])
-    columns = (2 * torch.arange(left, right) + 1) * mask.shape[1] // (2 * scaled[1])
-    canvas = torch.full(crop, fill, dtype=mask.dtype)
-    canvas[top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]] = mask[rows[:, None], columns]
+    rows = (2 * torch.arange(top, bottom) + 1) * mask.shape[-2] // (2 * scaled[0])
+    columns = (2 * torch.arange(left, right) + 1) * mask.shape[-1] // (2 * scaled[1])
+    canvas = torch.full((*mask.shape[:-2], *crop), fill, dtype=mask.dtype)
+    seen = mask[..., rows[:, None], columns]
+    canvas[..., top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]] = seen
     return canvas
+
+
+def crop_scaled_boxes(boxes: tv_tensors.BoundingBoxes, scaled: Size, corner: Size, crop: Size) -> Tensor:
+    """The same crop of boxes (N, 4), left, top, right, bottom; what lies outside of it is cut off."""
+    factor = [after / before for after, before in zip(scaled, boxes.canvas_size, strict=True)]
+    moved = boxes.as_subclass(Tensor) * torch.tensor([*factor[::-1]] * 2) - torch.tensor([*corner[::-1]] * 2)
+    return moved.clamp(min=torch.zeros(4), max=torch.tensor([*crop[::-1]] * 2, dtype=torch.float32))
 
 
 def normalize(images: Tensor, normalization: Normalization) -> Tensor:

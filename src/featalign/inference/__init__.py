@@ -6,6 +6,7 @@ from featalign.inference.files import predict_files
 from featalign.inference.large import predict_raster
 from featalign.inference.listing import collect_images
 from featalign.inference.network import Network
+from featalign.inference.objects import Objects, detect, score_detector
 from featalign.inference.predictor import Prediction, Predictor
 from featalign.inference.result import Evaluation, merged
 from featalign.inference.views import Views
@@ -13,14 +14,17 @@ from featalign.inference.views import Views
 __all__ = [
     "Evaluation",
     "Network",
+    "Objects",
     "Prediction",
     "Predictor",
     "Views",
     "collect_images",
+    "detect",
     "evaluate",
     "explain",
     "gathered",
     "merged",
     "predict_files",
     "predict_raster",
+    "score_detector",
 ]

@@ -19,7 +19,9 @@ from featalign.metrics.boundary_f import BoundaryFScore, BoundaryFScores, bounda
 from featalign.metrics.boundary_iou import BoundaryIoU, BoundaryIoUScores, boundary_iou_counts
 from featalign.metrics.confusion import ConfusionMatrix, confusion_matrix, merge_classes, per_image_counts
 from featalign.metrics.counts import class_counts, class_iou, iou, mean_accuracy, mean_iou, pixel_accuracy
+from featalign.metrics.detection import DetectionScores, average_precision
 from featalign.metrics.instances import CITYSCAPES_INSTANCE_SIZES, InstanceIoU, InstanceScores
+from featalign.metrics.panoptic import PanopticQuality, PanopticScores, Quality
 from featalign.metrics.scores import Result, Scores, scores
 
 __all__ = [
@@ -34,11 +36,16 @@ __all__ = [
     "BoundaryIoUScores",
     "ClassMetric",
     "ConfusionMatrix",
+    "DetectionScores",
     "InstanceIoU",
     "InstanceScores",
     "Interval",
+    "PanopticQuality",
+    "PanopticScores",
+    "Quality",
     "Result",
     "Scores",
+    "average_precision",
     "boundary_band",
     "boundary_f",
     "boundary_f_counts",

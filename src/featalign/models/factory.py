@@ -53,7 +53,7 @@ def create_model(name: str, *, classes: int | Sequence[str] | Classes, **options
         if option not in known:
             raise ConfigError(f'model "{name}" has no option "{option}": {did_you_mean(option, known)}')
     _check_parts(name, options)
-    model = builder(_classes(classes), **options)
+    model = builder(as_classes(classes), **options)
     if not any(callable(value) for value in options.values()):  # a part of the user's own has no name to store
         model.config = {"name": name, **{key: _plain(value) for key, value in (known | options).items()}}
     return model
@@ -132,7 +132,8 @@ def _builder(name: str) -> Callable[..., Segmentor]:
     return _BUILDERS[name]
 
 
-def _classes(classes: int | Sequence[str] | Classes) -> Classes:
+def as_classes(classes: int | Sequence[str] | Classes) -> Classes:
+    """Classes from their number or their names. Raises ConfigError if there is none."""
     if isinstance(classes, Classes):
         return classes
     if isinstance(classes, int):

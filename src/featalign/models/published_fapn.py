@@ -16,21 +16,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
-from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
 
-from featalign.align.fapn import DeformableConv, FaPNFuse, FeatureSelection, Norm, conv_norm
-from featalign.align.pathways import TopDown
-from featalign.backbones import Pyramid
+from featalign.align.fapn import DeformableConv, FaPNFuse, FeatureSelection, Norm
+from featalign.backbones import Pyramid, freeze_norms
 from featalign.errors import WeightsError
+from featalign.models.feature_pyramid import ExtraLevels, FeaturePyramid, Neck, Subsampled
 
 State = dict[str, Tensor]
 _FINE = ("2", "3", "4")  # levels that have a fuse; detectron2 counts them by the power of two of their stride
 _DEPTHS = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # blocks in the third stage
 
 
-class FaPNPyramid(nn.Module):
+def published_neck(
+    channels: Sequence[int], width: int, *, norm: Norm | None = None, extra: ExtraLevels | None = None
+) -> Neck:
     """The published FAN: backbone maps, finest first, to p2 … p5 on their grids and one or two coarser maps.
 
     Args:
@@ -39,59 +39,18 @@ class FaPNPyramid(nn.Module):
         norm: normalization of the pathway.
         extra: makes p6 and p7 from the last backbone map; without it p6 is every second cell of p5.
     """
-
-    def __init__(
-        self, channels: Sequence[int], width: int, *, norm: Norm | None = None, extra: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        plain = norm is None
-        self.pathway = TopDown(
-            channels,
-            width,
-            partial(FaPNFuse, norm=norm),
-            top=partial(conv_norm, norm=norm, bias=plain),
-            smooth=partial(conv_norm, kernel=3, norm=norm, bias=plain),
-            smooth_top=False,
-        )
-        self.extra = extra
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        levels = self.pathway(maps)
-        return [*levels, *([levels[-1][..., ::2, ::2]] if self.extra is None else self.extra(maps[-1]))]
+    fuse = partial(FaPNFuse, norm=norm)
+    return Neck(channels, width, fuse, norm=norm, smooth_top=False, extra=extra or Subsampled())
 
 
-class ExtraLevels(nn.Module):
-    """RetinaNet's p6 and p7 (ICCV 2017, section 4): (B, in_channels, h, w) to two maps, each half as large."""
-
-    def __init__(self, in_channels: int, width: int) -> None:
-        super().__init__()
-        self.p6 = nn.Conv2d(in_channels, width, 3, stride=2, padding=1)
-        self.p7 = nn.Conv2d(width, width, 3, stride=2, padding=1)
-
-    def forward(self, coarsest: Tensor) -> list[Tensor]:
-        p6 = self.p6(coarsest)
-        return [p6, self.p7(F.relu(p6))]
-
-
-class FaPNBackbone(nn.Module):
-    """The published backbone: images (B, 3, H, W) to the maps of :class:`FaPNPyramid`, from stride 4.
-
-    Args:
-        name: resnet50, resnet101 or resnet152.
-        width, norm, extra: see :class:`FaPNPyramid`.
-    """
-
-    def __init__(self, name: str, width: int, *, norm: Norm | None = None, extra: nn.Module | None = None) -> None:
-        super().__init__()
-        self.backbone = Pyramid(name)
-        for stage in range(2, 5):
-            block = getattr(self.backbone.body, f"layer{stage}")[0]
-            block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
-        self.backbone.body = freeze_batch_norm_2d(self.backbone.body)
-        self.pyramid = FaPNPyramid(self.backbone.channels, width, norm=norm, extra=extra)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return self.pyramid(self.backbone(images))
+def published_backbone(name: str) -> Pyramid:
+    """detectron2's residual network with frozen norms; ``name``: resnet50, resnet101 or resnet152."""
+    backbone = Pyramid(name)
+    for stage in range(2, 5):
+        block = getattr(backbone.body, f"layer{stage}")[0]
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+    freeze_norms(backbone)
+    return backbone
 
 
 def load_fapn(state: Mapping[str, Tensor]) -> nn.Module | None:
@@ -104,7 +63,8 @@ def load_fapn(state: Mapping[str, Tensor]) -> nn.Module | None:
 
     Returns:
         A :class:`~featalign.align.fapn.FeatureSelection`, :class:`~featalign.align.fapn.DeformableConv` (stride 1:
-        weights do not tell), :class:`~featalign.align.fapn.FaPNFuse`, :class:`FaPNPyramid` or :class:`FaPNBackbone`.
+        weights do not tell), :class:`~featalign.align.fapn.FaPNFuse`, :class:`~featalign.models.feature_pyramid.Neck`
+        or :class:`~featalign.models.feature_pyramid.FeaturePyramid`, which torchvision's detectors take.
 
     Raises:
         WeightsError: if names or shapes do not fit together.
@@ -139,18 +99,17 @@ def _fuse(state: Mapping[str, Tensor]) -> FaPNFuse:
     return FaPNFuse(fine_channels, width, norm=_norm(state, "offset."), groups=groups)
 
 
-def _pyramid(state: Mapping[str, Tensor]) -> FaPNPyramid:
+def _neck(state: Mapping[str, Tensor]) -> Neck:
     width, coarsest = state["fan_align5.weight"].shape[:2]
     channels = [state[f"fan_align{level}.lateral_conv.conv.weight"].shape[1] for level in _FINE]
-    return FaPNPyramid([*channels, coarsest], width, norm=_norm(state, "fan_align5."), extra=_extra(state))
+    return published_neck([*channels, coarsest], width, norm=_norm(state, "fan_align5."), extra=_extra(state))
 
 
-def _backbone(state: Mapping[str, Tensor]) -> FaPNBackbone:
+def _pyramid(state: Mapping[str, Tensor]) -> FeaturePyramid:
     blocks = len({name.split(".")[2] for name in state if name.startswith("bottom_up.res4.")})
     if blocks not in _DEPTHS:
         raise WeightsError(f"expected a residual network with {sorted(_DEPTHS)} third-stage blocks, got {blocks}")
-    width = state["fan_align5.weight"].shape[0]
-    return FaPNBackbone(_DEPTHS[blocks], width, norm=_norm(state, "fan_align5."), extra=_extra(state))
+    return FeaturePyramid(published_backbone(_DEPTHS[blocks]), _neck(state))
 
 
 def _extra(state: Mapping[str, Tensor]) -> ExtraLevels | None:
@@ -193,7 +152,7 @@ def _name_fuse(name: str) -> str:
     return _layer(name, "offset.", "align.compare.")
 
 
-def _name_pyramid(name: str) -> str:
+def _name_neck(name: str) -> str:
     if found := re.match(r"fan_align([234])\.(.+)", name):
         return f"pathway.fuses.{_FINE.index(found[1])}.{_name_fuse(found[2])}"
     if found := re.match(r"fpn_output([234])\.", name):
@@ -201,10 +160,10 @@ def _name_pyramid(name: str) -> str:
     return _layer(name, "fan_align5.", "pathway.top.").replace("top_block.", "extra.")
 
 
-def _name_backbone(name: str) -> str:
+def _name_pyramid(name: str) -> str:
     inner = name.removeprefix("bottom_up.")
     if inner == name:
-        return f"pyramid.{_name_pyramid(name)}"
+        return f"neck.{_name_neck(name)}"
     inner = re.sub(r"^res(\d)\.", lambda found: f"layer{int(found[1]) - 1}.", inner.removeprefix("stem."))
     inner = inner.replace("shortcut.norm.", "downsample.1.").replace("shortcut.", "downsample.0.")
     return "backbone.body." + re.sub(r"conv(\d)\.norm\.", r"bn\1.", inner)
@@ -232,8 +191,8 @@ def _fill(module: nn.Module, state: State) -> nn.Module:
 
 
 _PARTS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Tensor]], nn.Module], Callable[[str], str]], ...] = (
-    (("bottom_up.stem.conv1.weight", "fan_align5.weight"), _backbone, _name_backbone),
-    (("fan_align5.weight",), _pyramid, _name_pyramid),
+    (("bottom_up.stem.conv1.weight", "fan_align5.weight"), _pyramid, _name_pyramid),
+    (("fan_align5.weight",), _neck, _name_neck),
     (("dcpack_L2.weight",), _fuse, _name_fuse),
     (("conv_offset_mask.weight", "weight"), _deformable, _name_deformable),
     (("conv_atten.weight", "conv.weight"), _selection, _name_selection),

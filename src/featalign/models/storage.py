@@ -6,13 +6,14 @@ The folder needs nothing else: no recipe, no network, no training code. Nothing 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 import featalign
 from featalign.errors import DataError, WeightsError
@@ -39,18 +40,21 @@ def save_model(model: Segmentor, folder: Path | str) -> None:
             "this model cannot be stored as a folder: it was not built by create_model from names alone, so nothing "
             "written there could build it again; store its state_dict() and keep the code that builds it"
         )
-    folder = Path(folder)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_path(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
     config = {
-        "featalign": featalign.__version__,
         "model": {**model.config, "pretrained": False},
         **model.classes.to_json(),
         "normalization": asdict(model.normalization),
         "folded": model.folded,
     }
-    write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+    write_folder(Path(folder), model, config)
+
+
+def write_folder(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> None:
+    """The two files of a model: its weights, and ``config`` with the version of this library."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+    write_atomically(folder / CONFIG, json.dumps({"featalign": featalign.__version__, **config}, indent=1) + "\n")
 
 
 def load_model(source: Path | str, *, local_files_only: bool = False) -> Segmentor:
@@ -67,7 +71,9 @@ def load_model(source: Path | str, *, local_files_only: bool = False) -> Segment
         WeightsError: if a file is missing, corrupt, a pickle, or of another network; the message says which.
     """
     folder = _folder_of(source, local_files_only=local_files_only)
-    config = _read_config(folder / CONFIG)
+    config = read_config(folder / CONFIG)
+    if "detector" in config:
+        raise WeightsError(f"{folder}: is a detector; load it with load_detector")
     try:
         # Whatever the file says, building the network reads no other weights.
         model = create_model(**{**config["model"], "pretrained": False}, classes=Classes.from_json(config))
@@ -102,7 +108,7 @@ def _on_hub(source: Path | str) -> HubModel | None:
 def _fetched(model: HubModel, *, local_files_only: bool) -> Path:
     """The folder in the hub's cache with both files, of one commit. The weights come once the configuration is ours."""
     config = fetch(model, CONFIG, local_files_only=local_files_only)
-    if not {"model", "classes", "normalization"} <= _read_config(config).keys():
+    if not {"model", "classes", "normalization"} <= read_config(config).keys():
         raise WeightsError(f"{model}: its {CONFIG} is of another library; expected a model that featalign shared")
     commit = config.parent.name
     return fetch(model._replace(revision=commit), WEIGHTS, local_files_only=local_files_only).parent
@@ -151,7 +157,7 @@ def _is_pickle(start: bytes) -> bool:
     return start[8:9] != b"{" and start.startswith((b"PK\x03\x04", b"\x80"))
 
 
-def fit_state(model: Segmentor, state: dict[str, Tensor], *, source: str) -> None:
+def fit_state(model: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
     """Load ``state`` into ``model``; every key must fit. Raises WeightsError with the first that do not."""
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -168,7 +174,8 @@ def fit_state(model: Segmentor, state: dict[str, Tensor], *, source: str) -> Non
     model.load_state_dict(state)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """What a model's ``config.json`` holds. Raises WeightsError if it is no such file."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

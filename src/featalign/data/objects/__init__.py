@@ -1,0 +1,27 @@
+"""Objects in images, in COCO's files: boxes, masks, crowds, and panoptic segments."""
+
+from featalign.data.objects.check import check_objects, check_panoptic
+from featalign.data.objects.coco import Annotation, CocoFile, read_coco
+from featalign.data.objects.dataset import ObjectDataset, open_objects
+from featalign.data.objects.panoptic import PanopticDataset, open_panoptic
+from featalign.data.objects.results import coco_results
+from featalign.data.objects.sample import ObjectSample, PanopticSample, detection_target
+from featalign.data.objects.transforms import object_transform, panoptic_transform
+
+__all__ = [
+    "Annotation",
+    "CocoFile",
+    "ObjectDataset",
+    "ObjectSample",
+    "PanopticDataset",
+    "PanopticSample",
+    "check_objects",
+    "check_panoptic",
+    "coco_results",
+    "detection_target",
+    "object_transform",
+    "open_objects",
+    "open_panoptic",
+    "panoptic_transform",
+    "read_coco",
+]

@@ -1,0 +1,137 @@
+"""COCO's detection and instance files: read once, judged row by row, categories made class ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featalign.data.objects.rle import Segmentation
+from featalign.errors import DataError
+from featalign.spec import Classes
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One object. ``box``: x, y, width, height in pixels, cut to the image; ``label``: class id from 0."""
+
+    number: int
+    label: int
+    box: Box
+    crowd: bool
+    segmentation: Segmentation | None
+
+
+@dataclass(frozen=True)
+class CocoImage:
+    """One image with its objects in the order of the file."""
+
+    number: int
+    file_name: str
+    height: int
+    width: int
+    objects: tuple[Annotation, ...]
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """The images of a file, by number, and what is wrong with it.
+
+    Attributes:
+        path: of the JSON file.
+        classes: names, in the order of the categories' numbers.
+        categories: COCO's number of each class.
+        images: in the order of their numbers; without the rows that are ``faulty``.
+        faulty: the reason for each annotation that cannot be used, by its number.
+        cut: numbers of the annotations whose box reached beyond the image and was cut.
+    """
+
+    path: Path
+    classes: Classes
+    categories: tuple[int, ...]
+    images: tuple[CocoImage, ...]
+    faulty: Mapping[int, str]
+    cut: tuple[int, ...]
+
+
+def read_coco(path: Path | str) -> CocoFile:
+    """Read ``instances_*.json``. No image and no mask is opened.
+
+    Raises:
+        DataError: naming the file, if it is not such a file, or numbers of images, categories or annotations repeat.
+            What is wrong with single annotations is in ``faulty``.
+    """
+    path = Path(path)
+    content = load_json(path)
+    rows = {table: keyed(content, table, path) for table in ("images", "categories", "annotations")}
+    categories = tuple(sorted(rows["categories"]))
+    try:
+        classes = Classes.named([str(rows["categories"][number]["name"]) for number in categories])
+        judged = [_judge(row, rows["images"], categories) for row in rows["annotations"].values()]
+        objects: dict[int, list[Annotation]] = {number: [] for number in sorted(rows["images"])}
+        for one in judged:
+            if one.annotation:
+                objects[one.image].append(one.annotation)
+        images = tuple(_image(rows["images"][number], found) for number, found in objects.items())
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: expected COCO's detection format, got {error!r}") from error
+    faulty = {row.number: row.fault for row in judged if row.fault}
+    return CocoFile(path, classes, categories, images, faulty, tuple(row.number for row in judged if row.cut))
+
+
+def load_json(path: Path) -> Any:
+    """What a JSON file holds. Raises DataError naming it."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON ({error})") from error
+
+
+def keyed(content: Any, table: str, path: Path, *, key: str = "id") -> dict[int, dict[str, Any]]:
+    """The rows of a table by their number. Raises DataError if it is missing or numbers repeat."""
+    try:
+        rows = content[table]
+        found = {int(row[key]): row for row in rows}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f'{path}: expected COCO\'s table "{table}" with "{key}" in each row, got {error!r}') from error
+    if len(found) != len(rows):
+        raise DataError(f'{path}: {len(rows) - len(found)} rows of "{table}" repeat the "{key}" of another')
+    return found
+
+
+@dataclass(frozen=True)
+class _Judged:
+    number: int
+    image: int
+    annotation: Annotation | None = None
+    fault: str = ""
+    cut: bool = False
+
+
+def _judge(row: Mapping[str, Any], images: Mapping[int, Mapping[str, Any]], categories: tuple[int, ...]) -> _Judged:
+    number, image, category = int(row["id"]), int(row["image_id"]), int(row["category_id"])
+    if image not in images:
+        return _Judged(number, image, fault=f"is of image {image}, which the file does not list")
+    if category not in categories:
+        return _Judged(number, image, fault=f"is of category {category}, which the file does not list")
+    height, width = int(images[image]["height"]), int(images[image]["width"])
+    x, y, w, h = (float(value) for value in row["bbox"])
+    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
+    if right <= left or bottom <= top:
+        what = "has no area" if w <= 0 or h <= 0 else f"lies outside the image of {width} x {height}"
+        return _Judged(number, image, fault=f"has a box {[x, y, w, h]} that {what}")
+    box = (left, top, right - left, bottom - top)
+    annotation = Annotation(
+        number, categories.index(category), box, bool(row.get("iscrowd", 0)), row.get("segmentation") or None
+    )
+    return _Judged(number, image, annotation, cut=(left, top, right, bottom) != (x, y, x + w, y + h))
+
+
+def _image(row: Mapping[str, Any], objects: list[Annotation]) -> CocoImage:
+    return CocoImage(int(row["id"]), str(row["file_name"]), int(row["height"]), int(row["width"]), tuple(objects))

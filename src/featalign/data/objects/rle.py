@@ -1,0 +1,51 @@
+"""COCO's forms of a mask, by pycocotools: polygons, run lengths, compressed run lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featalign.errors import DataError
+
+Segmentation = list[list[float]] | Mapping[str, Any]
+"""Polygons [[x, y, x, y, …], …]; or {"size": [H, W], "counts": run lengths or their compressed text}."""
+
+
+def decode(segmentation: Segmentation, height: int, width: int) -> NDArray[np.uint8]:
+    """The mask, uint8 (height, width), 0 or 1.
+
+    Raises:
+        DataError: if it is none of COCO's forms, or run lengths of another size.
+    """
+    coding = _coding()
+    try:
+        if isinstance(segmentation, Mapping):
+            if list(segmentation["size"]) != [height, width]:
+                raise DataError(f"run lengths of {segmentation['size']} for an image of {[height, width]} (H, W)")
+            given = coding.frPyObjects(segmentation, height, width) if _plain(segmentation) else segmentation
+        else:
+            given = coding.merge(coding.frPyObjects(segmentation, height, width))
+        return coding.decode(given)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise DataError(f"a segmentation that is neither polygons nor run lengths ({error!r})") from error
+
+
+def encode(mask: NDArray[np.integer] | NDArray[np.bool_]) -> dict[str, Any]:
+    """Compressed run lengths of a mask (H, W), as JSON takes them."""
+    rle = _coding().encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+
+
+def _plain(segmentation: Mapping[str, Any]) -> bool:
+    return isinstance(segmentation["counts"], list)
+
+
+def _coding() -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise DataError("COCO's masks need pycocotools: pip install 'featalign[detection]'") from error
+    return mask

@@ -1,0 +1,109 @@
+"""Average precision of boxes and of masks, as COCO's own code computes it (pycocotools), in typed numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from featalign.errors import ConfigError
+from featalign.metrics.scores import Result
+
+Kind = Literal["bbox", "segm"]
+
+
+@dataclass(frozen=True)
+class DetectionScores(Result):
+    """COCO's numbers in [0, 1]; nan where the truth has no object to find.
+
+    ``ap``: mean over classes and over IoU thresholds 0.50, 0.55 … 0.95. Small objects have an area below 32², large
+    ones from 96². ``ar1``, ``ar10``, ``ar100``: largest recall with so many detections an image.
+    """
+
+    class_ap: list[float]
+    """AP of each category, in the order of their ids."""
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar1: float
+    ar10: float
+    ar100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+
+
+def average_precision(
+    truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], *, kind: Kind
+) -> DetectionScores:
+    """Scores of all detections in a split.
+
+    Args:
+        truth: COCO's JSON: ``images``, ``categories``, ``annotations``.
+        detections: of all images, COCO's result format: ``image_id``, ``category_id``, ``score`` and ``bbox`` (x, y,
+            width, height, in pixels) or ``segmentation`` (RLE); neither is changed.
+        kind: whether boxes or masks are compared. Their area, which makes them small or large, is that of what is
+            compared, and of the truth what its ``area`` says.
+
+    Raises:
+        ConfigError: if pycocotools is missing.
+        ValueError: if a detection is of an image or a category that the truth does not have, or lacks what ``kind``
+            compares.
+    """
+    field = "bbox" if kind == "bbox" else "segmentation"
+    _check(truth, detections, field)
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise ConfigError("average precision needs pycocotools: pip install 'featalign[detection]'") from error
+    kept = ("image_id", "category_id", "score", field)
+    found = [{name: copy.copy(row[name]) for name in kept} for row in detections]
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        reference = COCO()
+        reference.dataset = copy.deepcopy(dict(truth))
+        reference.createIndex()
+        evaluation = COCOeval(reference, _results(reference, found), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, categories; all areas, 100 an image
+    per_class = [_mean(precision[:, :, i]) for i in range(precision.shape[2])]
+    return DetectionScores(per_class, *(_defined(value) for value in evaluation.stats))
+
+
+def _results(reference: Any, found: list[dict[str, Any]]) -> Any:
+    if found:
+        return reference.loadRes(found)
+    empty = copy.copy(reference)  # loadRes cannot take an empty list
+    empty.dataset = {**reference.dataset, "annotations": []}
+    empty.createIndex()
+    return empty
+
+
+def _check(truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], field: str) -> None:
+    for key, table in (("image_id", "images"), ("category_id", "categories")):
+        strays = {row[key] for row in detections} - {row["id"] for row in truth[table]}
+        if strays:
+            raise ValueError(f"detections have {key} {sorted(strays)[:5]}, which are not among the truth's {table}")
+    lacking = sum(field not in row for row in detections)
+    if lacking:
+        raise ValueError(f'{lacking} of {len(detections)} detections have no "{field}"')
+
+
+def _mean(precision: Any) -> float:
+    """COCO marks what has no truth by -1."""
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _defined(value: float) -> float:
+    return float(value) if value > -1 else float(np.nan)

@@ -1,0 +1,118 @@
+"""Detectors by name: what they train on, what they answer, and that a folder gives the same one back."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+
+from featalign.align import AlignFAFuse
+from featalign.data import normalize
+from featalign.errors import ConfigError, WeightsError
+from featalign.models import (
+    create_detector,
+    create_model,
+    load_detector,
+    load_model,
+    save_detector,
+    save_model,
+)
+from featalign.models.detector import DetectorName
+
+NAMES = get_args(DetectorName)
+
+
+def small(name: str, **options):
+    torch.manual_seed(0)
+    chosen = {"backbone": "resnet10t", "width": 32, "min_size": None, "detections": 3, "classes": ["cat", "car"]}
+    return create_detector(name, **chosen | options)
+
+
+@pytest.mark.parametrize(("name", "fuse"), [*zip(NAMES, ("add", "fapn", "alignfa", "fapn"), strict=True)])
+def test_training_and_storage(name, fuse, tmp_path):
+    model = small(name, fuse=fuse, anchors=(8, 16, 32, 64, 128), in_channels=1)
+    images = [torch.randint(0, 256, (1, *size), dtype=torch.uint8) for size in ((64, 50), (40, 72))]
+    mask = torch.zeros(1, 64, 50, dtype=torch.uint8)
+    mask[:, 12:44, 10:40] = 1
+    target = {"boxes": torch.tensor([[10.0, 12.0, 40.0, 44.0]]), "labels": torch.tensor([2]), "masks": mask}
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "masks": mask[:0, :40, :0]}
+    losses = model(images, [target, empty])
+    sum(losses.values()).backward()
+    assert ("loss_mask" in losses) == (name == "mask_rcnn")
+    assert all(parameter.grad is not None for parameter in model.network.backbone.neck.pathway.fuses.parameters())
+    save_detector(model, tmp_path / "detector")
+    loaded = load_detector(tmp_path / "detector")
+    assert loaded.classes == model.classes and loaded.config == model.config and not loaded.training
+    with torch.no_grad():
+        for ours, theirs in zip(model.eval()(images), loaded(images), strict=True):
+            assert ours.keys() == theirs.keys() and len(ours["boxes"]) <= 3
+            assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_normalized_as_everywhere_and_keep_their_size(channels):
+    model = small("faster_rcnn", fuse="add", in_channels=channels).eval()
+    image = torch.randint(0, 256, (channels, 64, 96), dtype=torch.uint8)
+    batch, _ = model.network.transform([image.float() / 255])
+    assert torch.allclose(batch.tensors[0], normalize(image, model.normalization), atol=1e-5)
+
+
+def test_images_are_resized_if_asked_for():
+    model = small("faster_rcnn", fuse="add", min_size=128, max_size=160).eval()
+    batch, _ = model.network.transform([torch.rand(3, 64, 70), torch.rand(3, 32, 64)])
+    assert batch.image_sizes == [(128, 140), (80, 160)]
+
+
+def test_anchors_are_those_asked_for():
+    sizes = (4, 8, 16, 32, 64)
+    assert small("mask_rcnn", anchors=sizes).network.rpn.anchor_generator.sizes == ((4,), (8,), (16,), (32,), (64,))
+    assert small("fcos", anchors=sizes).network.anchor_generator.num_anchors_per_location() == [1] * 5
+    retina = small("retinanet", anchors=sizes).network.anchor_generator
+    assert retina.sizes[1] == (8, 10, 12) and retina.num_anchors_per_location() == [9] * 5
+
+
+def test_folders_of_the_other_kind_are_refused(tmp_path):
+    save_detector(small("fcos", fuse="add"), tmp_path / "detector")
+    save_model(create_model("fpn", align="ifa", backbone="resnet10t", classes=2, width=16), tmp_path / "segmentor")
+    with pytest.raises(WeightsError, match="is a detector; load it with load_detector"):
+        load_model(tmp_path / "detector")
+    with pytest.raises(WeightsError, match="is no detector"):
+        load_detector(tmp_path / "segmentor")
+    config = tmp_path / "detector" / "config.json"
+    config.write_text(config.read_text().replace('"fcos"', '"focs"'))
+    with pytest.raises(WeightsError, match=r'does not describe a detector .*did you mean "fcos"'):
+        load_detector(tmp_path / "detector")
+
+
+def test_a_fuse_of_ones_own_is_not_stored(tmp_path):
+    class Own(AlignFAFuse):
+        pass
+
+    model = small("retinanet", fuse=Own)
+    assert sum(isinstance(module, Own) for module in model.modules()) == 2
+    with pytest.raises(WeightsError, match="its fuse is not one of names"):
+        save_detector(model, tmp_path / "detector")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mask_rcn", {}, 'unknown detector "mask_rcn": did you mean "mask_rcnn"'),
+        ("fcos", {"anchors": (8, 16)}, r"five sizes in pixels, finest level first, got \(8, 16\)"),
+        ("fcos", {"fuse": "fapm"}, 'did you mean "fapn"'),
+        ("fcos", {"classes": 0}, "classes must be at least 1"),
+    ],
+)
+def test_wrong_options_are_refused(name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        small(name, **options)
+
+
+@pytest.mark.parametrize("image", [torch.rand(3, 8, 8), torch.zeros(1, 8, 8, dtype=torch.uint8)])
+def test_other_images_are_refused(image):
+    model = small("fcos", fuse="add").eval()
+    assert isinstance(model, nn.Module)
+    with pytest.raises(ValueError, match=r"expected uint8 \(3, H, W\)"):
+        model([image])
