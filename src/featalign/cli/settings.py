@@ -32,7 +32,9 @@ Settings = dict[str, Any]
 def settings_of(predictor: Predictor, **data: Any) -> Settings:
     """All of :data:`SETTINGS`; ``data``: split, layout, layout_options and input_size, as text."""
     views = json.loads(json.dumps(asdict(predictor.views)))  # tuples to lists, as a file has them
-    return settings_in({**data, "mode": predictor.mode, "effort": predictor.effort, "precision": predictor.precision, **views})
+    return settings_in(
+        {**data, "mode": predictor.mode, "effort": predictor.effort, "precision": predictor.precision, **views}
+    )
 
 
 def settings_in(content: Mapping[str, Any]) -> Settings:
