@@ -36,7 +36,7 @@ IFA = {"name": "fpn", "align": "ifa", "width": 64}
 NETWORKS: dict[str, dict[str, Any]] = {
     "IFA, width 64": IFA,
     "IFA, width 256": {**IFA, "width": 256},
-    "IFA, width 64, blended codes": {**IFA, "blend": "bilinear"},
+    "IFA, width 64, blended codes, every pixel asked": {**IFA, "blend": "bilinear"},
     "bilinear sibling, width 64": {**IFA, "align": "bilinear"},
     "FaPN, real time": {"name": "fapn_realtime"},
     "FaPN": {"name": "fapn"},

@@ -112,7 +112,11 @@ def test_the_file_has_the_labels_of_the_whole_and_lies_where_the_image_lies(mode
     assert (read(tmp_path / "b.tif") == expected).mean() > 0.9999
     with rasterio.open(tmp_path / "b.tif") as file:
         assert file.crs == LIES["crs"] and file.transform == LIES["transform"] and file.nodata == 255
-        assert file.colormap(1)[1][:3] == model.classes.colors[1] and file.is_tiled and file.overviews(1) == [2, 4]
+        assert (
+            file.colormap(1)[1][:3] == model.classes.colors[1]
+            and file.block_shapes == [(512, 512)]
+            and file.overviews(1) == [2, 4]
+        )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.png", "b.tif"]
 
 

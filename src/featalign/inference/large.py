@@ -42,7 +42,7 @@ def predict_raster(
     input_size: Size | None = None,
     area: Area | None = None,
     margin: int = MARGIN,
-    preview: Path | None = None,
+    preview: Path | str | None = None,
     resume: bool = False,
     mark: str = "",
     progress: Progress = silent,
@@ -90,7 +90,7 @@ def predict_raster(
         place = Place(raster, work.blocks.region, work.blocks.output)
         write_labels(labels, partial(parts.rows, work.blocks, dtype=work.ids.dtype), place, model.classes, mark=mark)
         if preview is not None:
-            _write_preview(preview, labels, work)
+            _write_preview(Path(preview), labels, work)
         parts.remove()
 
 
