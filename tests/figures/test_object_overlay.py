@@ -28,9 +28,10 @@ def test_masks_are_tinted_and_boxes_drawn_on_their_outermost_pixels():
     assert (picture[~frame & ~masks.any(0)] == 100).all()
 
 
-def test_captions_are_written_inside():
-    plain, named = (np.asarray(object_overlay(IMAGE, BOXES[1:], [text])) for text in ("", "a"))
-    assert (plain != named).any()
+def test_captions_are_written_where_they_fit():
+    plain, short, long = (np.asarray(object_overlay(IMAGE, BOXES[1:], [text])) for text in ("", "a", "a nucleus"))
+    assert (plain != short).any()
+    assert np.array_equal(plain, long)
 
 
 @pytest.mark.parametrize(

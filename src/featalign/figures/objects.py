@@ -26,7 +26,7 @@ def object_overlay(
     Args:
         image: uint8 (H, W, 3).
         boxes: (N, 4), left, top, right, bottom in pixels, edges of pixels.
-        captions: N, such as class and score; "" for none.
+        captions: N, such as class and score. Those wider than their box are left out, so that small objects are seen.
         masks: (N, H, W), or None.
         alpha: share of the colour in a mask, 0 … 1.
 
@@ -45,10 +45,9 @@ def object_overlay(
     for mask, color in zip(() if masks is None else masks, colors, strict=False):
         pixels[mask] += alpha * (np.array(color, np.float32) - pixels[mask])
     canvas = Image.fromarray(pixels.round().astype(np.uint8))
-    draw = ImageDraw.Draw(canvas)
+    draw, letters = ImageDraw.Draw(canvas), font(max(10, round(max(image.shape[:2]) / 50)))
     for (left, top, right, bottom), color, caption in zip(boxes.tolist(), colors, captions, strict=True):
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=color)
-        if caption:
-            size = max(10, round(max(image.shape[:2]) / 50))
-            draw.text((left + 2, top + 1), caption, fill=PAPER, font=font(size), stroke_width=1, stroke_fill=color)
+        if letters.getlength(caption) + 4 <= right - left:
+            draw.text((left + 2, top + 1), caption, fill=PAPER, font=letters, stroke_width=1, stroke_fill=color)
     return canvas
