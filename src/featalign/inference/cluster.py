@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from featalign.data import Progress, silent
 from featalign.errors import ConfigError, FeatalignError
@@ -93,39 +95,51 @@ def _start(ray: ModuleType, workers: Workers) -> None:
 def _answers(
     ray: ModuleType, make: Callable[[], ImageJob], images: Sequence[Path], workers: Workers
 ) -> Iterator[tuple[Path, str | None]]:
-    """Each image, with the reason if it failed, as they come; those without an answer last.
+    """Each image, with the reason if it failed, as they come.
 
     An image is a block of its own, and a worker has one at a time: what ends its process costs nothing else.
     """
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # failures are told by us
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # all the others are wanted
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    tries = ray.remote(_Tries).options(num_cpus=0).remote()
     rows = [{"image": str(image.absolute())} for image in images]
     answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         _Worker,
-        fn_constructor_args=(make,),
+        fn_constructor_args=(make, tries),
         compute=ray.data.ActorPoolStrategy(size=min(workers.count, len(rows)), max_tasks_in_flight_per_actor=1),
         num_cpus=workers.cpus,
         num_gpus=workers.gpus,
-        max_task_retries=TRIES - 1,
     )
-    left = {str(image.absolute()): image for image in images}
+    given = {str(image.absolute()): image for image in images}
     for row in answers.iter_rows():
-        yield left.pop(row["image"]), row["reason"]
-    for image in left.values():
-        yield image, DIED
+        yield given[row["image"]], row["reason"]
+
+
+class _Tries:
+    """Counts for all workers how often each image was begun: Ray begins one whose process ended again, for ever."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[str] = Counter()
+
+    def begin(self, image: str) -> int:
+        """How often, with this time."""
+        self._begun[image] += 1
+        return self._begun[image]
 
 
 class _Worker:
     """One process of the cluster: its model is loaded once, for the first image."""
 
-    def __init__(self, make: Callable[[], ImageJob]) -> None:
+    def __init__(self, make: Callable[[], ImageJob], tries: Any) -> None:
         self._make = make
+        self._tries = tries
         self._job: ImageJob | None = None
 
     def __call__(self, row: dict[str, str]) -> dict[str, str | None]:
-        return {**row, "reason": self._reason(Path(row["image"]))}
+        import ray
+
+        begun = ray.get(self._tries.begin.remote(row["image"]))
+        return {**row, "reason": self._reason(Path(row["image"])) if begun <= TRIES else DIED}
 
     def _reason(self, image: Path) -> str | None:
         """Segments one image. Why it failed; an error raised here would lose that."""
