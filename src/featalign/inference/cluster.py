@@ -112,7 +112,8 @@ def _answers(
     )
     given = {str(image.absolute()): image for image in images}
     for row in answers.iter_rows():
-        yield given[row["image"]], row["reason"]
+        image, reason = given[row["image"]], row["reason"]
+        yield image, reason and reason.replace(row["image"], str(image))  # under the name that it was given by
 
 
 class _Tries:
