@@ -65,6 +65,9 @@ def train(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only operations that repeat bit for bit; else say which cannot.")
     ] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Decode each image once, as far as memory reaches (data.cache).")
+    ] = False,
 ) -> None:
     """Train a model: RUN gets the model, a log, metrics, the recipe as used and versions.
 
@@ -72,7 +75,7 @@ def train(
     """
     from featalign.cli.training import choose_recipe, run_training
 
-    chosen = choose_recipe(recipe, overrides, on_nan=on_nan, deterministic=deterministic)
+    chosen = choose_recipe(recipe, overrides, on_nan=on_nan, deterministic=deterministic, cache=cache)
     code = run_training(
         chosen, data=data, output=output, device=device, devices=devices, resume=resume, overwrite=overwrite
     )

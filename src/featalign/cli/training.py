@@ -12,10 +12,13 @@ from featalign.training import Recipe, load_recipe
 from featalign.training.world import World
 
 
-def choose_recipe(name: str, overrides: Sequence[str], *, on_nan: str | None, deterministic: bool) -> Recipe:
+def choose_recipe(
+    name: str, overrides: Sequence[str], *, on_nan: str | None, deterministic: bool, cache: bool
+) -> Recipe:
     """The recipe with the fields that ``--set`` and the options of their own override; the latter go before."""
     options = [] if on_nan is None else [f"training.on_nan={on_nan}"]
     options += ["training.deterministic=true"] if deterministic else []
+    options += ["data.cache=true"] if cache else []
     return load_recipe(name).with_overrides([*overrides, *options])
 
 
