@@ -101,7 +101,7 @@ def result(folder: Path, data: Path, full: Path | None, base: Recipe) -> dict[st
             found[f"960x720 {mode}"] = _scores(scored)
     metrics = json.loads((folder / "metrics.json").read_text())
     return {
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for name, p in model.named_parameters() if not name.startswith("auxiliary.")),
         "multiply_adds": multiply_adds(model),
         "val": {"miou": metrics["validation"]["miou"], "step": metrics["validation"]["step"]},
         "curve": _curve(folder),
