@@ -33,24 +33,38 @@ class Detector(nn.Module):
         network: the torchvision module.
         config: the keyword arguments of :func:`create_detector` that build it again.
         classes: names and colours of the K classes; 0 … K-1 here, 1 … K in ``network``.
+        things: ids of the classes whose objects are told apart; all of them, unless the network is panoptic.
         normalization: of the images; ``network`` applies it.
     """
 
-    def __init__(self, network: nn.Module, classes: Classes, config: dict[str, Any], *, in_channels: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: Classes,
+        config: dict[str, Any],
+        *,
+        in_channels: int,
+        things: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.classes = classes
+        self.things = tuple(range(len(classes)) if things is None else things)
         self.config = config
         self.in_channels = in_channels
         self.normalization = Normalization.for_channels(in_channels)
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None) -> Any:
-        """In training, losses by name; in evaluation, a dictionary of ``boxes``, ``labels``, ``scores`` (, ``masks``)
-        for each image, as torchvision has them, with labels from 1.
+        """In training, losses by name; in evaluation, a dictionary for each image.
+
+        Of detectors: ``boxes``, ``labels``, ``scores`` (, ``masks``) as torchvision has them, with labels from 1. Of
+        panoptic networks: ``segments``, int64 (H, W), numbered 1 … S, 0 for void; ``segment_labels``, class ids from 0,
+        int64 (S); ``segment_scores``, float32 (S).
 
         Args:
             images: uint8 (C, H, W) each, of any sizes.
-            targets: in training, one for each image, see :func:`featalign.data.objects.detection_target`.
+            targets: in training, one for each image, see :func:`featalign.data.objects.detection_target` and
+                :func:`~featalign.data.objects.panoptic_target`.
 
         Raises:
             ValueError: if an image is not such.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featalign.data.objects import check_panoptic, open_panoptic
+from featalign.data.objects import check_panoptic, open_panoptic, panoptic_target
 from featalign.errors import DataError
 from featalign.metrics import PanopticQuality
 
@@ -98,3 +98,16 @@ def test_cocos_own_files_and_their_quality(data_dir: Path):
         quality.update(sample["segments"], classes, sample["segments"], classes, crowds=crowds)
     assert (quality.scores().all.pq, quality.scores().stuff.pq) == (1.0, 1.0)
     assert check_panoptic(*files) == []
+
+
+@pytest.mark.parametrize("crowd", [False, True])
+def test_the_target_of_panoptic_networks(content, tmp_path, crowd):
+    content["annotations"][0]["segments_info"][1]["iscrowd"] = int(crowd)
+    dataset = open_panoptic(*write(tmp_path, content))
+    target = panoptic_target(dataset[0], dataset.things)
+    assert target["semantic"].tolist() == [[1, 1, 1, 255], [1, 1, 1, 255], [0] * 4, [255] * 4]
+    if crowd:
+        assert target["boxes"].shape == (0, 4) and target["masks"].shape == (0, 4, 4) and not len(target["labels"])
+    else:
+        assert target["boxes"].tolist() == [[0, 2, 4, 3]] and target["labels"].tolist() == [1]
+        assert target["masks"][0].tolist() == [[0] * 4, [0] * 4, [1] * 4, [0] * 4]

@@ -5,7 +5,7 @@ from featalign.data.objects.coco import Annotation, CocoFile, read_coco
 from featalign.data.objects.dataset import ObjectDataset, open_objects
 from featalign.data.objects.panoptic import PanopticDataset, open_panoptic
 from featalign.data.objects.results import coco_results
-from featalign.data.objects.sample import ObjectSample, PanopticSample, detection_target
+from featalign.data.objects.sample import ObjectSample, PanopticSample, detection_target, panoptic_target
 from featalign.data.objects.transforms import object_transform, panoptic_transform
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "object_transform",
     "open_objects",
     "open_panoptic",
+    "panoptic_target",
     "panoptic_transform",
     "read_coco",
 ]

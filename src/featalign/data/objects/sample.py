@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.ops import masks_to_boxes
+
+from featalign.spec import IGNORE_INDEX
 
 
 class ObjectSample(TypedDict):
@@ -57,6 +61,40 @@ def detection_target(sample: ObjectSample) -> dict[str, Tensor]:
     if "masks" in sample:
         target["masks"] = sample["masks"].as_subclass(Tensor)[single]
     return target
+
+
+def panoptic_target(sample: PanopticSample, things: Sequence[int]) -> dict[str, Tensor]:
+    """The target that panoptic networks train on: objects as of :func:`detection_target`, and a class at each pixel.
+
+    Args:
+        sample: an image and its segments.
+        things: ids of the classes whose objects are told apart.
+
+    Returns:
+        ``boxes`` (N, 4), ``labels`` (N) from 1 in the order of all classes, ``masks`` uint8 (N, H, W): the segments of
+        ``things`` that are no crowds. ``semantic``: class ids from 0, int64 (H, W), crowds included, 255 for void.
+        ``image_id``.
+    """
+    segments = sample["segments"].as_subclass(Tensor)
+    semantic = torch.full_like(segments, IGNORE_INDEX)
+    for number, label in zip(sample["numbers"], sample["labels"], strict=True):
+        semantic[segments == number] = label
+    single = torch.isin(sample["labels"], torch.tensor(things, dtype=torch.int64)) & ~sample["crowd"]
+    masks = (segments == sample["numbers"][single][:, None, None]).to(torch.uint8)
+    return {
+        "boxes": mask_boxes(masks),
+        "labels": sample["labels"][single] + 1,
+        "masks": masks,
+        "semantic": semantic,
+        "image_id": torch.tensor(sample["image_id"]),
+    }
+
+
+def mask_boxes(masks: Tensor) -> Tensor:
+    """Boxes (N, 4) around masks (N, H, W), at the edges of pixels; none of the masks is empty."""
+    boxes = masks_to_boxes(masks)
+    boxes[:, 2:] += 1  # it gives the last pixel, not its edge
+    return boxes
 
 
 def bounding_boxes(boxes: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes:

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.ops import masks_to_boxes
 from torchvision.transforms import v2
 
-from featalign.data.objects.sample import ObjectSample, PanopticSample, bounding_boxes
+from featalign.data.objects.sample import ObjectSample, PanopticSample, bounding_boxes, mask_boxes
 from featalign.data.transforms import train_transform
 
 _VOID = 0
@@ -40,9 +39,7 @@ def keep_visible(sample: ObjectSample) -> ObjectSample:
         return _chosen(sample, seen, boxes[seen], size)
     masks = sample["masks"].as_subclass(Tensor)
     seen = (masks > 0).flatten(1).any(1)
-    around = masks_to_boxes(masks[seen])
-    around[:, 2:] += 1  # it gives the last pixel, not its edge
-    kept = _chosen(sample, seen, around, size)
+    kept = _chosen(sample, seen, mask_boxes(masks[seen]), size)
     kept["masks"] = tv_tensors.Mask(masks[seen])
     return kept
 
