@@ -30,7 +30,7 @@ from featalign.data import Batch, normalize
 from featalign.models import Segmentor
 from featalign.training import Recipe, load_recipe
 from featalign.training.assembly import assemble, build_recorder
-from featalign.training.beginning import Beginning, build_model
+from featalign.training.beginning import Beginning
 from featalign.training.engine import lay_out, open_fabric
 from featalign.training.fit import Fit
 from featalign.training.log import RunLog
@@ -39,6 +39,7 @@ from featalign.training.optimization import build_optimizer
 from featalign.training.progress import ProgressLine
 from featalign.training.resume import Start
 from featalign.training.run_folder import RunFolder, prepare
+from featalign.training.semantic import build_model
 from featalign.training.splits import Splits, open_splits
 from featalign.training.world import World
 

@@ -31,8 +31,8 @@ class Losing(nn.Module):
         self.part = part
         self.weight = nn.Parameter(torch.ones(()))
 
-    def forward(self, images, masks, step):
-        return {"loss": self.part(self.weight * images.float()).mean()}
+    def forward(self, batch, step):
+        return {"loss": self.part(self.weight * batch["image"].float()).mean()}
 
 
 class PutForwards(nn.Module):

@@ -6,8 +6,8 @@ import torch
 
 from featalign.spec import Classes
 from featalign.training import Recipe
-from featalign.training.beginning import build_model
 from featalign.training.module import Learner, Trainee, seed_step, step_seed
+from featalign.training.semantic import build_model
 
 IMAGES = torch.full((2, 3, 64, 64), 100, dtype=torch.uint8)
 MASKS = torch.zeros(2, 64, 64, dtype=torch.int64)
@@ -22,7 +22,9 @@ def losses(recipe: Recipe, *, rank: int = 0) -> dict[str, float]:
     learner = Learner(trainee_of(recipe).model, recipe)
     torch.rand(7)
     seed_step(recipe.training.seed, 0, rank)
-    return {name: value.item() for name, value in learner(IMAGES, MASKS, 0).items()}
+    return {
+        name: value.item() for name, value in learner({"image": IMAGES, "mask": MASKS, "name": ["a", "b"]}, 0).items()
+    }
 
 
 def test_a_step_is_a_function_of_seed_step_and_process(tiny: Callable[..., Recipe]) -> None:

@@ -40,11 +40,11 @@ def test_every_aligner_learns_under_autocast_on_the_cpu(
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     masks = torch.randint(0, 3, (2, 64, 64))
     torch.manual_seed(1)
-    exact = learner(images, masks, 0)["loss"].item()
+    exact = learner({"image": images, "mask": masks}, 0)["loss"].item()
     plugin = MixedPrecision(HALF[precision], device="cpu")
     with plugin.forward_context():
         torch.manual_seed(1)
-        loss = learner(images, masks, 0)["loss"]
+        loss = learner({"image": images, "mask": masks}, 0)["loss"]
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact, rel=0.05)
     loss.backward()

@@ -18,9 +18,9 @@ from featalign.data import normalize, open_dataset
 from featalign.errors import ConfigError
 from featalign.models import load_model
 from featalign.training import Recipe
-from featalign.training.beginning import build_model
 from featalign.training.engine import lay_out
 from featalign.training.module import Learner, seed_step
+from featalign.training.semantic import build_model
 from featalign.training.splits import open_splits, training_loader
 from featalign.training.world import World
 
@@ -88,7 +88,7 @@ def assert_step_is_the_mean_of_both(run: Path, recipe: Recipe, data: Path) -> No
         batch = next(iter(training_loader(splits, recipe, counts=None, world=World(rank, 2, rank, 2))))
         assert len(batch["name"]) == 2
         seed_step(recipe.training.seed, 0, rank)
-        Learner(model, recipe)(batch["image"], batch["mask"], 0)["loss"].backward()
+        Learner(model, recipe)(batch, 0)["loss"].backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     stored = load_file(run / "last" / "model.safetensors")
     names = [name for name, p in model.named_parameters() if p.grad is not None]

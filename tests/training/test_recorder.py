@@ -12,9 +12,10 @@ from rich.console import Console
 from featalign.metrics import Scores
 from featalign.spec import Classes
 from featalign.training import Recipe
+from featalign.training.judging import Judgement, scores_row
 from featalign.training.log import RunLog
 from featalign.training.progress import ProgressLine
-from featalign.training.recorder import Recorder, scores_row
+from featalign.training.recorder import Recorder
 from featalign.training.steps import Step
 from featalign.training.timing import Stopwatch
 
@@ -23,11 +24,14 @@ def scores_of(miou: float) -> Scores:
     return Scores(miou=miou, iou=[miou, math.nan], pixel_accuracy=0.5, mean_accuracy=0.5, absent=[1])
 
 
+def found(miou: float) -> Judgement:
+    return Judgement(scores_row(scores_of(miou), Classes.numbered(2)), "miou", "")
+
+
 def recorder_of(recipe: Recipe, log: RunLog, *, boards: Any = None) -> Recorder:
     return Recorder(
         recipe.training,
         images_per_step=2,
-        classes=Classes.numbered(2),
         log=log,
         board=boards,
         progress=ProgressLine(Console(file=io.StringIO(), width=120), total=9),
@@ -46,7 +50,7 @@ def test_only_a_better_score_is_the_best(tmp_path: Path, tiny: Callable[..., Rec
         better, waited = [], []
         for step, miou in enumerate([0.3, 0.5, 0.4, 0.5, 0.6, 0.1], start=1):
             recorder.validation_starts(1)
-            better.append(recorder.validated(step, scores_of(miou)))
+            better.append(recorder.validated(step, found(miou)))
             waited.append(recorder.without_better)
     assert better == [True, True, False, False, True, False], "an equal score keeps the earlier model"
     assert waited == [0, 0, 1, 2, 0, 1]
@@ -62,14 +66,14 @@ def test_going_on_cuts_the_log_back(tmp_path: Path, tiny: Callable[..., Recipe])
     with RunLog(path) as log:
         recorder = recorder_of(tiny(), log)
         recorder.step(1, step)
-        recorder.validated(1, scores_of(0.5))
+        recorder.validated(1, found(0.5))
         state = json.loads(json.dumps(recorder.state()))
         recorder.step(2, step)
         path.open("a").write('{"kind": "tra')  # a row that was cut by the kill
     with RunLog(path) as log:
         again = recorder_of(tiny(), log)
         again.restore(state)
-        assert not again.validated(2, scores_of(0.5))
+        assert not again.validated(2, found(0.5))
         again.step(2, step)
     assert [(row["kind"], row["step"]) for row in rows(path)] == [
         ("train", 1),
@@ -97,7 +101,7 @@ def test_rows_go_to_tensorboard_too(tmp_path: Path, tiny: Callable[..., Recipe])
     with RunLog(tmp_path / "log.jsonl") as log:
         recorder = recorder_of(tiny(), log, boards=Board())
         recorder.step(1, Step({"loss": 1.0}, 1.0, lr=0.1, stop=False))
-        recorder.validated(1, scores_of(0.5))
+        recorder.validated(1, found(0.5))
     assert written == [("train", 1), ("validation", 1)]
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from featalign.data import Batch
 from featalign.spec import Classes
 from featalign.training import Recipe
-from featalign.training.beginning import build_model
 from featalign.training.engine import open_fabric
 from featalign.training.module import Learner, Trainee, seed_step
+from featalign.training.semantic import build_model
 from featalign.training.steps import Stepper
 from featalign.training.world import World
 
@@ -30,7 +30,7 @@ def mean_gradients(learner: Learner, step: int, batches: list[Batch]) -> dict[st
     sums: dict[str, Tensor] = {}
     for batch in batches:
         learner.zero_grad()
-        learner(batch["image"], batch["mask"], step)["loss"].backward()
+        learner(batch, step)["loss"].backward()
         for name, parameter in learner.model.named_parameters():
             if parameter.grad is not None:
                 sums[name] = sums.get(name, 0) + parameter.grad / len(batches)

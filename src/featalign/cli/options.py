@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from featalign.errors import ConfigError
 
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one field; repeatable.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+Precision = Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="fp32; bf16 or fp16 run under autocast.")]
+Mode = Annotated[
+    Literal["auto", "dense", "resized", "adaptive"],
+    typer.Option(
+        help="dense: ask at every output pixel; resized: resize the finest answer; adaptive: in between; auto."
+    ),
+]
+ModeOrNone = Annotated[
+    Literal["auto", "dense", "resized", "adaptive"] | None,
+    typer.Option(help="As for predict; auto if nothing says so."),
+]
+InputSize = Annotated[
+    str | None, typer.Option(metavar="HxW", help="Resize images to this before the network sees them.")
+]
+MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger images before decoding them.")]
 Scales = Annotated[str, typer.Option(metavar="S,S,…", help="Sizes at which the image is seen; their answers averaged.")]
 ScalesOrNone = Annotated[str | None, typer.Option(metavar="S,S,…", help="Sizes at which the image is seen.")]
 Flip = Annotated[bool, typer.Option("--flip", help="Also see the mirror image.")]

@@ -11,6 +11,9 @@ from featalign.errors import ConfigError
 from featalign.training import Recipe, load_recipe
 from featalign.training.world import World
 
+METRICS = {"semantic": ("miou", "mIoU"), "detection": ("ap", "AP"), "panoptic": ("pq", "PQ")}
+"""What the best network of a task has the most of: its name in the log, and its title."""
+
 
 def choose_recipe(
     name: str, overrides: Sequence[str], *, on_nan: str | None, deterministic: bool, cache: bool
@@ -42,6 +45,7 @@ def run_training(
     result = train(recipe, data=data, out=output, device=device, overwrite=overwrite)
     if world.first:
         if result.best is not None:
-            out.print(f"best mIoU {percent(result.best['miou'])} on validation at iteration {result.best['step']}")
+            name, title = METRICS[recipe.task]
+            out.print(f"best {title} {percent(result.best[name])} on validation at iteration {result.best['step']}")
         out.print(f"model in {result.folder / 'model'}")
     return 130 if result.interrupted else 0

@@ -8,7 +8,18 @@ from featalign.data.findings import Finding
 from featalign.data.folder import FolderDataset
 from featalign.data.images import Depth, parse_depth, read_image, read_mask
 from featalign.data.layouts import ClassTable, class_table
-from featalign.data.loading import Batch, Draw, EndlessBatches, Samples, TrainingLoader, collate, in_order, load_batches
+from featalign.data.loading import (
+    Batch,
+    DataSet,
+    Draw,
+    EndlessBatches,
+    Samples,
+    TrainingLoader,
+    collate,
+    in_order,
+    load_batches,
+    load_collated,
+)
 from featalign.data.opening import detect_layout, list_layouts, list_splits, open_dataset
 from featalign.data.pixels import class_pixels
 from featalign.data.reading import DEFAULT_MAX_PIXELS, UnreadableError
@@ -21,6 +32,7 @@ __all__ = [
     "Batch",
     "CheckReport",
     "ClassTable",
+    "DataSet",
     "Depth",
     "Draw",
     "EndlessBatches",
@@ -44,6 +56,7 @@ __all__ = [
     "list_layouts",
     "list_splits",
     "load_batches",
+    "load_collated",
     "normalize",
     "open_dataset",
     "parse_depth",

@@ -6,10 +6,10 @@ A batch is a list of draws; a draw names a sample and the seed of its augmentati
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol, TypedDict
+from functools import lru_cache, partial
+from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -30,12 +30,21 @@ class Batch(TypedDict):
     name: list[str]
 
 
-class Samples(Protocol):
-    """Any data set of samples."""
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
+B = TypeVar("B")
+
+
+class DataSet(Protocol[S_co]):
+    """Any data set that can be indexed."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> Sample: ...
+    def __getitem__(self, index: int, /) -> S_co: ...
+
+
+Samples = DataSet[Sample]
+"""Any data set of images with masks."""
 
 
 @dataclass(frozen=True)
@@ -85,26 +94,39 @@ class EndlessBatches(Sampler[list[Draw]]):
         return Draw(_order(self.samples, self.seed, epoch)[place], int(seed))
 
 
-class TrainingLoader:
+class TrainingLoader(Generic[S, B]):
     """The batches of ``sampler``, loaded by ``workers`` processes (0: by this one); can be resumed.
 
-    ``state_dict`` holds the next batch's number. ``len`` is the number of batches of the whole run.
+    ``collated`` makes a batch of samples; :func:`collate` where nothing is said. ``state_dict`` holds the next batch's
+    number. ``len`` is the number of batches of the whole run.
     """
 
     def __init__(
-        self, dataset: Samples, sampler: EndlessBatches, *, workers: int = 0, pin_memory: bool = False
+        self,
+        dataset: DataSet[S],
+        sampler: EndlessBatches,
+        *,
+        collated: Callable[[list[S]], B] | None = None,
+        workers: int = 0,
+        pin_memory: bool = False,
     ) -> None:
         self.dataset, self.sampler = dataset, sampler
+        self.collated: Callable[[list[S]], B] = collated or collate  # type: ignore[assignment]
         self.workers, self.pin_memory = workers, pin_memory
         self._next = sampler.start
 
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[B]:
         self.sampler.start = self._next
-        for batch in load_batches(
-            self.dataset, self.sampler, workers=self.workers, pin_memory=self.pin_memory, replace=True
+        for batch in load_collated(
+            self.dataset,
+            self.sampler,
+            self.collated,
+            workers=self.workers,
+            pin_memory=self.pin_memory,
+            replace=True,
         ):
             self._next += 1  # before the batch is used: a checkpoint written during its step resumes after it
             yield batch
@@ -118,14 +140,20 @@ class TrainingLoader:
         self._next = state["next"]
 
 
-def load_batches(
-    dataset: Samples,
+def load_batches(dataset: Samples, batches: Iterable[list[Draw]], *, workers: int = 0) -> Iterator[Batch]:
+    """:func:`load_collated`, of images with masks."""
+    return load_collated(dataset, batches, collate, workers=workers)
+
+
+def load_collated(
+    dataset: DataSet[S],
     batches: Iterable[list[Draw]],
+    collated: Callable[[list[S]], B],
     *,
     workers: int = 0,
     pin_memory: bool = False,
     replace: bool = False,
-) -> Iterator[Batch]:
+) -> Iterator[B]:
     """Load batches of draws in their order. A DataError in a worker process arrives here as it was raised there.
 
     Of a dataset that skips, a sample that cannot be read is counted in its ``skipped`` and left out (a batch of nothing
@@ -138,7 +166,7 @@ def load_batches(
         _Drawn(dataset, replace=replace),
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_collate_or_error,
+        collate_fn=partial(_collated_or_error, collated),
         pin_memory=pin_memory,
         generator=torch.Generator(),  # else the loader draws from the global one, whenever it happens to begin
         worker_init_fn=_leave_interrupts,
@@ -181,14 +209,14 @@ def _leave_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class _Drawn(Dataset["tuple[Sample | None, Skipped] | DataError"]):
+class _Drawn(Dataset[Any]):
     """Answers draws. Errors are handed on as values, since PyTorch would wrap them in a worker's traceback."""
 
-    def __init__(self, dataset: Samples, *, replace: bool) -> None:
+    def __init__(self, dataset: DataSet[Any], *, replace: bool) -> None:
         self.dataset = dataset
         self.replace = replace
 
-    def __getitem__(self, draw: Draw) -> tuple[Sample | None, Skipped] | DataError:
+    def __getitem__(self, draw: Draw) -> tuple[Any, Skipped] | DataError:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(draw.seed)  # torch.manual_seed would reach for the GPU's, too
             try:
@@ -196,7 +224,7 @@ class _Drawn(Dataset["tuple[Sample | None, Skipped] | DataError"]):
             except DataError as error:
                 return error
 
-    def _readable(self, index: int) -> tuple[Sample | None, Skipped]:
+    def _readable(self, index: int) -> tuple[Any, Skipped]:
         """The sample, or what stands for it; and what had to be skipped for that."""
         if not (isinstance(self.dataset, SegmentationDataset) and self.dataset.on_error == "skip"):
             return self.dataset[index], {}
@@ -212,10 +240,10 @@ class _Drawn(Dataset["tuple[Sample | None, Skipped] | DataError"]):
         return None, skipped
 
 
-def _collate_or_error(
-    drawn: list[tuple[Sample | None, Skipped] | DataError],
-) -> tuple[Batch | None, Skipped] | DataError:
-    samples: list[Sample] = []
+def _collated_or_error(
+    collated: Callable[[list[S]], B], drawn: list[tuple[S | None, Skipped] | DataError]
+) -> tuple[B | None, Skipped] | DataError:
+    samples: list[S] = []
     skipped: Skipped = {}
     for one in drawn:
         if isinstance(one, DataError):
@@ -224,7 +252,7 @@ def _collate_or_error(
         if one[0] is not None:
             samples.append(one[0])
     try:
-        return (collate(samples) if samples else None), skipped
+        return (collated(samples) if samples else None), skipped
     except DataError as error:
         return error
 

@@ -48,10 +48,16 @@ def train_transform(
         raise ConfigError(f"crop must be at least 1 x 1, got {height} x {width}")
     if not 0 < scales[0] <= scales[1]:
         raise ConfigError(f"scales must be 0 < low <= high, got {scales}")
+    cut = RandomScaleCrop((height, width), scales, ignore_index, normalization)
+    return v2.Compose([cut, whole_transform(flip=flip, jitter=jitter)])
+
+
+def whole_transform(*, flip: float = 0.5, jitter: float = 0.0) -> Callable[[Sample], Sample]:
+    """What :func:`train_transform` does after its crop."""
     for name, share in {"flip": flip, "jitter": jitter}.items():
         if not 0 <= share <= 1:
             raise ConfigError(f"{name} must be in 0 … 1, got {share}")
-    steps = [RandomScaleCrop((height, width), scales, ignore_index, normalization), v2.RandomHorizontalFlip(flip)]
+    steps: list[v2.Transform] = [v2.RandomHorizontalFlip(flip)]
     return v2.Compose([*steps, ColorJitter(jitter, jitter, jitter)] if jitter else steps)
 
 

@@ -7,6 +7,7 @@ from featalign.inference.large import predict_raster
 from featalign.inference.listing import collect_images
 from featalign.inference.network import Network
 from featalign.inference.objects import Objects, detect, score_detector
+from featalign.inference.panoptic import Segments, score_panoptic, segment
 from featalign.inference.predictor import Prediction, Predictor
 from featalign.inference.result import Evaluation, merged
 from featalign.inference.views import Views
@@ -17,6 +18,7 @@ __all__ = [
     "Objects",
     "Prediction",
     "Predictor",
+    "Segments",
     "Views",
     "collect_images",
     "detect",
@@ -27,4 +29,6 @@ __all__ = [
     "predict_files",
     "predict_raster",
     "score_detector",
+    "score_panoptic",
+    "segment",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,34 +12,43 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from featalign.data import normalize
+from featalign.data import DEFAULT_MAX_PIXELS, normalize
 from featalign.errors import ConfigError
 from featalign.figures import overlay
 from featalign.figures.alignment import TEXT, Cell, Gallery, alignment_figure, page
 from featalign.figures.fields import field_key, longest
-from featalign.figures.palette import Labels, Pixels
+from featalign.figures.palette import Pixels
 from featalign.files import atomic_path
 from featalign.inference.alignment import recording
 from featalign.inference.network import Size
+from featalign.inference.objects import answers, as_image
+from featalign.inference.panoptic import understood
 from featalign.inference.photo import as_rgb
 from featalign.inference.predictor import Predictor, as_images
 from featalign.inference.steps import Array, Recording, Step, channel_mean
-from featalign.models import Segmentor
-from featalign.spec import Classes
+from featalign.models import Detector, Segmentor
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer: its ``name``, drawn over the image with a legend, and without."""
+
+    name: str
+    drawn: Image.Image
+    plain: Image.Image
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a model came to the ``labels`` (H, W) of ``image``, uint8 (H, W, 3)."""
+    """How a model came to its answer for ``image``, uint8 (H, W, 3)."""
 
     image: Pixels
-    labels: Labels
-    classes: Classes
+    answer: Answer
     input_size: Size
     """(height, width) of what the network saw."""
     recorded: Recording
     encoded: Array
-    """The finest map that ``encode`` gives, by its mean over the channels."""
+    """The finest map that the answer is read from, by its mean over the channels."""
 
     @property
     def has_fields(self) -> bool:
@@ -86,20 +95,59 @@ def explain(
             seen = F.interpolate(seen, size=input_size, mode="bilinear", antialias=True)
         features = model.encode(seen)
         model.answer_grid(features, None)
+    photo = np.ascontiguousarray(as_rgb(pixels, labels.shape))
+    with_legend, plain = (overlay(photo, labels, model.classes, legend=legend) for legend in (True, False))
     return Explanation(
-        image=np.ascontiguousarray(as_rgb(pixels, labels.shape)),
-        labels=labels,
-        classes=model.classes,
+        image=photo,
+        answer=Answer("segmentation", with_legend, plain),
         input_size=features.size,
         recorded=recorded,
         encoded=channel_mean(features.maps[0]),
     )
 
 
+def explain_detector(
+    model: Detector,
+    image: Path | str | NDArray[np.uint8],
+    *,
+    device: str = "auto",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Explanation:
+    """The same of the pyramid of a detector or panoptic network.
+
+    The network sees the image resized and filled up at the right and below; the pictures show it so, too.
+
+    Raises:
+        DataError: if the file cannot be used.
+    """
+    tensor = as_image(model, image, max_pixels=max_pixels)
+    with recording(model) as recorded:
+        (answer,) = answers(model, [tensor], device=device)
+    batch, _ = model.network.get_submodule("transform")([tensor.float() / 255])
+    seen = batch.tensors.shape[-2:]
+    filled = [round(s * b / a) for s, a, b in zip(tensor.shape[1:], batch.image_sizes[0], seen, strict=True)]
+    photo = np.ascontiguousarray(as_rgb(tensor.permute(1, 2, 0).numpy(), (tensor.shape[1], tensor.shape[2])))
+    found = _filled(np.asarray(understood(model, answer).overlay(photo)), filled)
+    return Explanation(
+        image=_filled(photo, filled),
+        answer=Answer("found", Image.fromarray(found), Image.fromarray(found)),
+        input_size=(seen[0], seen[1]),
+        recorded=recorded,
+        encoded=recorded.steps[-1].out if recorded.steps else recorded.backbone[0],
+    )
+
+
+def _filled(photo: Pixels, size: Sequence[int]) -> Pixels:
+    """On a grey ground of ``size``, at the upper left."""
+    canvas = np.full((*size, 3), 128, np.uint8)
+    canvas[: photo.shape[0], : photo.shape[1]] = photo
+    return canvas
+
+
 def draw(explanation: Explanation) -> Iterator[tuple[str, Image.Image]]:
-    """Names, without suffix, and pictures: the image, the segmentation, the overview, then the steps in order."""
+    """Names, without suffix, and pictures: the image, the answer, the overview, then the steps in order."""
     yield "image", Image.fromarray(explanation.image)
-    yield "segmentation", overlay(explanation.image, explanation.labels, explanation.classes)
+    yield explanation.answer.name, explanation.answer.drawn
     yield "overview", _overview(explanation)
     for number, step in enumerate(explanation.recorded.steps, start=1):
         levels = explanation.levels(step)
@@ -123,12 +171,12 @@ def write_explanation(explanation: Explanation, out: Path) -> list[Path]:
 
 
 def _overview(explanation: Explanation) -> Image.Image:
-    """The image and its segmentation, the backbone's maps, what each step makes of them, and its first field."""
+    """The image and its answer, the backbone's maps, what each step makes of them, and its first field."""
     gallery, steps = Gallery.of(explanation.image), explanation.recorded.steps
-    tinted = overlay(explanation.image, explanation.labels, explanation.classes, legend=False)
+    answer = explanation.answer
     encoded = _map(gallery, explanation, "encoded", explanation.encoded)
     rows = [
-        [gallery.photo("image", Image.fromarray(explanation.image)), gallery.photo("segmentation", tinted), encoded],
+        [gallery.photo("image", Image.fromarray(explanation.image)), gallery.photo(answer.name, answer.plain), encoded],
         [_map(gallery, explanation, "backbone", values) for values in explanation.recorded.backbone],
         [_map(gallery, explanation, f"{i}. {step.kind}", step.out) for i, step in enumerate(steps, start=1)],
         [

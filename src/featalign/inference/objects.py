@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from featalign.data import DEFAULT_MAX_PIXELS, read_image
+from featalign.data import DEFAULT_MAX_PIXELS, Progress, read_image, silent
 from featalign.data.objects import ObjectDataset, coco_results
 from featalign.errors import DataError
 from featalign.figures.objects import object_overlay
@@ -38,6 +38,18 @@ class Objects:
     scores: NDArray[np.float32]
     masks: NDArray[np.bool_] | None
     classes: Classes
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Tensor], classes: Classes, *, threshold: float) -> Objects:
+        """Those of a network's answer that score at least ``threshold``."""
+        kept = answer["scores"] >= threshold
+        return cls(
+            boxes=answer["boxes"][kept].numpy(),
+            labels=answer["labels"][kept].numpy() - 1,
+            scores=answer["scores"][kept].numpy(),
+            masks=(answer["masks"][kept, 0] >= 0.5).numpy() if "masks" in answer else None,
+            classes=classes,
+        )
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -77,24 +89,17 @@ def detect(
         max_pixels: larger files are refused before they are decoded.
 
     Raises:
-        DataError: if the file cannot be read, or has other channels.
+        DataError: if the file cannot be read, or has other channels; if the network gives segments alone.
     """
-    channels = model.in_channels
-    pixels = read_image(image, channels=channels, max_pixels=max_pixels) if isinstance(image, Path | str) else image
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != channels:
-        raise DataError(f"got an image {pixels.dtype} {pixels.shape}; expected uint8 (H, W, {channels})")
-    (answer,) = answers(model, [torch.from_numpy(np.array(pixels)).permute(2, 0, 1)], device=device)
-    kept = answer["scores"] >= threshold
-    return Objects(
-        boxes=answer["boxes"][kept].numpy(),
-        labels=answer["labels"][kept].numpy() - 1,
-        scores=answer["scores"][kept].numpy(),
-        masks=(answer["masks"][kept, 0] >= 0.5).numpy() if "masks" in answer else None,
-        classes=model.classes,
-    )
+    (answer,) = answers(model, [as_image(model, image, max_pixels=max_pixels)], device=device)
+    if "boxes" not in answer:
+        raise DataError("this network divides images into segments: use segment and score_panoptic")
+    return Objects.of(answer, model.classes, threshold=threshold)
 
 
-def score_detector(model: Detector, dataset: ObjectDataset, *, device: str = "auto") -> dict[Kind, DetectionScores]:
+def score_detector(
+    model: Detector, dataset: ObjectDataset, *, device: str = "auto", progress: Progress = silent
+) -> dict[Kind, DetectionScores]:
     """Average precision over a set: by ``bbox``, and by ``segm`` where the model and the set have masks.
 
     Crowds count as in COCO: detections inside them are neither right nor wrong. All detections are scored, also unsure
@@ -107,12 +112,22 @@ def score_detector(model: Detector, dataset: ObjectDataset, *, device: str = "au
         raise DataError(f"a detector of {len(model.classes)} classes on a set of {len(dataset.classes)}")
     rows: list[dict[str, Any]] = []
     masks = False
-    images = (dataset[index]["image"] for index in range(len(dataset)))
+    order = progress(range(len(dataset)), total=len(dataset), description="scoring")
+    images = (dataset[index]["image"] for index in order)
     for image, answer in zip(dataset.images, answers(model, images, device=device), strict=True):
         masks = dataset.masks and "masks" in answer
         rows += coco_results(answer, image_id=image.number, categories=dataset.file.categories)
     kinds: tuple[Kind, ...] = ("bbox", "segm") if masks else ("bbox",)
     return {kind: average_precision(dataset.truth, rows, kind=kind) for kind in kinds}
+
+
+def as_image(model: Detector, image: Path | str | Pixels, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Tensor:
+    """A file, or uint8 (H, W, C), as uint8 (C, H, W). Raises DataError."""
+    channels = model.in_channels
+    pixels = read_image(image, channels=channels, max_pixels=max_pixels) if isinstance(image, Path | str) else image
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != channels:
+        raise DataError(f"got an image {pixels.dtype} {pixels.shape}; expected uint8 (H, W, {channels})")
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from featalign.align.fapn import Norm
 from featalign.align.fuses import Fuse
 from featalign.errors import ConfigError, did_you_mean
 from featalign.models.factory import as_classes
-from featalign.models.feature_pyramid import PyramidFuse, pyramid
+from featalign.models.feature_pyramid import FeaturePyramid, PyramidFuse, pyramid
 from featalign.spec import Classes, Normalization
 
 DetectorName = Literal["faster_rcnn", "mask_rcnn", "retinanet", "fcos"]
@@ -53,6 +53,12 @@ class Detector(nn.Module):
         self.config = config
         self.in_channels = in_channels
         self.normalization = Normalization.for_channels(in_channels)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """What may learn at a rate of its own, or stay frozen: the network below the pyramid."""
+        found = self.network.get_submodule("backbone")
+        return found.backbone if isinstance(found, FeaturePyramid) else found
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]] | None = None) -> Any:
         """In training, losses by name; in evaluation, a dictionary for each image.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from lightning.fabric import Fabric
 
-from featalign.models import save_model
 from featalign.training.beginning import Beginning
 from featalign.training.engine import lay_out, share_state
 from featalign.training.fit import Fit
 from featalign.training.log import RunLog
-from featalign.training.module import Learner, Trainee
+from featalign.training.module import Trainee
 from featalign.training.progress import ProgressLine
 from featalign.training.recipe import Recipe
 from featalign.training.recorder import Recorder
@@ -17,6 +16,7 @@ from featalign.training.resume import identity
 from featalign.training.run_folder import RunFolder
 from featalign.training.splits import Splits, training_loader
 from featalign.training.steps import Stepper
+from featalign.training.tasks import Task, task_of
 from featalign.training.tensorboard import TensorBoardLog
 from featalign.training.timing import Stopwatch
 from featalign.training.validation import Validation
@@ -34,19 +34,25 @@ def assemble(
     recorder: Recorder,
 ) -> Fit:
     """Everything that a run needs, each part knowing only what it works on."""
-    trainee, stepper = _learning(begun, recipe, fabric=fabric, world=world)
+    task = task_of(recipe)
+    trainee, stepper = _learning(begun, recipe, task, fabric=fabric, world=world)
     on_gpu = fabric.device.type == "cuda"
     validation = None
     if splits.val is not None:
-        validation = Validation(splits.val, workers=recipe.data.workers, fabric=fabric, world=world)
+        collated, judge = task.judged(splits)
+        validation = Validation(
+            splits.val, collated=collated, judge=judge, workers=recipe.data.workers, fabric=fabric, world=world
+        )
     return Fit(
         trainee=trainee,
         stepper=stepper,
-        loader=training_loader(splits, recipe, counts=begun.counts, world=world, pin_memory=on_gpu),
+        loader=training_loader(
+            splits, recipe, counts=begun.counts, world=world, pin_memory=on_gpu, collated=task.collated(splits)
+        ),
         validation=validation,
         recorder=recorder,
         checkpoints=folder.checkpoints,
-        save_best=lambda: save_model(trainee.kept, folder.model) if world.first else None,
+        save_best=lambda: task.save(trainee.kept, folder.model) if world.first else None,
         world=world,
         data=identity(splits),
     )
@@ -63,7 +69,6 @@ def build_recorder(
     return Recorder(
         training,
         images_per_step=training.batch * training.accumulate,
-        classes=splits.classes,
         log=log,
         board=board,
         progress=progress,
@@ -71,12 +76,13 @@ def build_recorder(
     )
 
 
-def _learning(begun: Beginning, recipe: Recipe, *, fabric: Fabric, world: World) -> tuple[Trainee, Stepper]:
+def _learning(begun: Beginning, recipe: Recipe, task: Task, *, fabric: Fabric, world: World) -> tuple[Trainee, Stepper]:
     """All processes begin with the first one's weights."""
     model = begun.model
     share_state(model)
     lay_out(model, fabric.device, precision=recipe.training.precision)
-    learner = Learner(model, recipe, class_weights=begun.class_weights)
+    learner = task.learner(model, recipe, class_weights=begun.class_weights)
     trainee = Trainee(model, recipe)
     wrapped, optimizer = fabric.setup(learner, trainee.optimizer)
-    return trainee, Stepper(fabric, wrapped, optimizer, trainee, world=world)
+    stepper = Stepper(fabric, wrapped, optimizer, trainee, world=world, optional_losses=task.optional_losses)
+    return trainee, stepper

@@ -10,19 +10,18 @@ from lightning.fabric import Fabric
 from rich.console import Console
 from torch import Tensor
 
-from featalign.models import Segmentor, create_model
-from featalign.spec import Classes, Normalization
 from featalign.training.class_counts import class_weights, label_counts
 from featalign.training.determinism import require_deterministic
 from featalign.training.engine import from_first, share_statistics
 from featalign.training.freezing import freeze
-from featalign.training.module import Learner
+from featalign.training.network import Network
 from featalign.training.recipe import Recipe
 from featalign.training.resume import Start, begin, is_begun
 from featalign.training.run_folder import RunFolder, write_json
-from featalign.training.splits import Shown, Splits, check_files
+from featalign.training.splits import Shown, Splits
 from featalign.training.start_from import recall, start_from
 from featalign.training.start_report import StartReport
+from featalign.training.tasks import Task, task_of
 from featalign.training.world import World, release, wait_for_first
 
 
@@ -30,7 +29,7 @@ from featalign.training.world import World, release, wait_for_first
 class Beginning:
     """The network, where it starts, and what was counted in the training masks (images, classes), if it is needed."""
 
-    model: Segmentor
+    model: Network
     start: Start
     counts: Tensor | None
     class_weights: Tensor | None
@@ -62,14 +61,15 @@ def begin_run(
 
     fresh = world.first and (overwrite or not is_begun(folder, recipe))
     torch.manual_seed(recipe.training.seed)
-    model = build_model(recipe, splits.classes, pretrained=fresh)
+    task = task_of(recipe)
+    model = task.build(recipe, splits, pretrained=fresh)
     report = start_from(model, recipe.training.start_from) if fresh and recipe.training.start_from else None
-    _set_up(model, recipe, fabric=fabric, world=world)
+    _set_up(model, recipe, task, fabric=fabric, world=world)
     weights = class_weights(recipe.loss, splits.classes, None) if recipe.loss.class_weights != "balanced" else None
     start, counts = Start(), None
     if world.first:
         if fresh and isinstance(data, Path):
-            check_files(data, recipe.data, console=console)
+            task.check_files(data, recipe.data, console=console)
         start = begin(folder, recipe, splits, fresh=fresh, say=say)
         _tell(report, folder, console)
         if not fresh:
@@ -83,35 +83,14 @@ def begin_run(
     return Beginning(model, start, counts, weights)
 
 
-def build_model(recipe: Recipe, classes: Classes, *, pretrained: bool = True) -> Segmentor:
-    """The untrained network of a recipe; ``pretrained`` false leaves the recipe's weights for the backbone out.
-
-    Raises:
-        ConfigError: for options that the network does not have.
-    """
-    model = recipe.model
-    chosen = {"align": model.align, "width": model.width, "aspp": model.aspp}
-    network = create_model(
-        model.name,
-        backbone=model.backbone,
-        pretrained=model.pretrained if pretrained else False,
-        classes=classes,
-        in_channels=recipe.data.channels,
-        **{name: value for name, value in chosen.items() if value is not None},
-        **model.options,
-    )
-    network.normalization = Normalization.for_channels(recipe.data.channels, depth=recipe.data.depth)
-    return network
-
-
-def _set_up(model: Segmentor, recipe: Recipe, *, fabric: Fabric, world: World) -> None:
+def _set_up(model: Network, recipe: Recipe, task: Task, *, fabric: Fabric, world: World) -> None:
     """What the recipe asks of the network itself; what is frozen never reaches the optimizer."""
     if recipe.training.sync_bn:
         share_statistics(model, world, fabric.device)
     freeze(model, recipe.training)
     fabric.to_device(model)
     if recipe.training.deterministic:
-        require_deterministic(Learner(model, recipe), recipe, classes=len(model.classes))
+        require_deterministic(task.learner(model, recipe, class_weights=None), recipe, classes=len(model.classes))
 
 
 def _tell(report: StartReport | None, folder: RunFolder, console: Console) -> None:

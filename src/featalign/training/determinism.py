@@ -29,8 +29,8 @@ def require_deterministic(learner: nn.Module, recipe: Recipe, *, classes: int) -
     """Rehearse the first two steps, one of each kind of question, on a copy of ``learner`` and drawn images.
 
     Args:
-        learner: called with images as they are read, masks and the step; gives a mapping with "loss". Nothing of it
-            changes.
+        learner: called with a batch of images as they are read and masks, and the step; gives a mapping with "loss".
+            Nothing of it changes.
         recipe: sizes of the images.
         classes: how many there are.
 
@@ -56,7 +56,7 @@ def _rehearse(learner: nn.Module, recipe: Recipe, *, classes: int, device: torch
         warnings.simplefilter("always")
         try:
             for step in range(2):
-                loss: Any = learner.train()(images, masks, step)["loss"]
+                loss: Any = learner.train()({"image": images, "mask": masks}, step)["loss"]
                 loss.backward()
         except RuntimeError as error:
             if _MARK not in str(error):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from featalign.data import TrainingLoader
 from featalign.training.checkpoints import Checkpoint, write_checkpoint
@@ -35,7 +36,7 @@ class Fit:
 
     trainee: Trainee
     stepper: Stepper
-    loader: TrainingLoader
+    loader: TrainingLoader[Any, Any]
     validation: Validation | None
     recorder: Recorder
     checkpoints: Path

@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from featalign.errors import ConfigError
-from featalign.models import Segmentor
+from featalign.training.network import Network
 from featalign.training.recipe import TrainingRecipe
 
 
-def freeze(model: Segmentor, recipe: TrainingRecipe) -> int:
+def freeze(model: Network, recipe: TrainingRecipe) -> int:
     """Freeze what ``recipe.freeze`` names, for good: ``model.train()`` does not wake it.
 
     ``backbone``: its weights, running statistics and dropout. ``backbone_norms``: the batch normalization in it,

@@ -10,8 +10,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from featalign.data import normalize
+from featalign.data import Batch, normalize
 from featalign.models import Segmentor
+from featalign.training.network import Network
 from featalign.training.objective import objective
 from featalign.training.optimization import build_optimizer
 from featalign.training.recipe import Recipe
@@ -27,12 +28,12 @@ class Learner(nn.Module):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(self, images: Tensor, masks: Tensor, step: int) -> dict[str, Tensor]:
-        """Images as they were read and masks, (B, C, H, W) and (B, H, W), to the losses of step ``step`` by name."""
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """The losses of step ``step`` by name."""
         found = objective(
             self.model,
-            normalize(images, self.model.normalization),
-            masks,
+            normalize(batch["image"], self.model.normalization),
+            batch["mask"],
             step=step,
             training=self.recipe.training,
             loss=self.recipe.loss,
@@ -45,7 +46,7 @@ class Learner(nn.Module):
 class Trainee:
     """All that a step changes; ``kept`` is the network to validate and to store."""
 
-    def __init__(self, model: Segmentor, recipe: Recipe) -> None:
+    def __init__(self, model: Network, recipe: Recipe) -> None:
         self.model = model
         self.recipe = recipe
         self.optimizer: Optimizer
@@ -58,9 +59,9 @@ class Trainee:
             )
 
     @property
-    def kept(self) -> Segmentor:
+    def kept(self) -> Network:
         """The running average of the weights if the recipe asks for one, else the network itself."""
-        return self.model if self.average is None else cast(Segmentor, self.average.module)
+        return self.model if self.average is None else cast(Network, self.average.module)
 
     @property
     def lr(self) -> float:

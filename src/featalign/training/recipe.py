@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -17,7 +18,7 @@ from featalign.training.recipe_sections import (
 )
 from featalign.training.recipe_text import apply_overrides, dump_yaml, validated
 from featalign.training.recipe_training import TrainingRecipe
-from featalign.training.recipe_types import COARSEST_STRIDE, Section
+from featalign.training.recipe_types import COARSEST_STRIDE, DETECTION, PANOPTIC, Section
 
 __all__ = [
     "DataRecipe",
@@ -29,6 +30,14 @@ __all__ = [
     "TestRecipe",
     "TrainingRecipe",
 ]
+
+
+_OF_SEMANTIC = ("query", "query_stride", "boundary_share", "anneal_position")
+"""Fields of the training section that mean nothing to a detector."""
+
+
+def _default(name: str) -> object:
+    return TrainingRecipe.model_fields[name].default
 
 
 class Recipe(Section):
@@ -57,6 +66,34 @@ class Recipe(Section):
                 "set model.pretrained or training.start_from"
             )
         return self
+
+    @model_validator(mode="after")
+    def _for_its_task(self) -> Recipe:
+        if self.task == "semantic":
+            if self.data.whole:
+                raise ValueError("data.whole: networks for segmentation learn from crops of one size; leave it out")
+            return self
+        changed = [
+            *(["loss"] if self.loss != LossRecipe() else []),
+            *(f"training.{name}" for name in _OF_SEMANTIC if getattr(self.training, name) != _default(name)),
+            *(["data.oversample"] if self.data.oversample else []),
+            *(["model.aspp"] if self.model.aspp else []),
+        ]
+        if changed:
+            raise ValueError(
+                f"{self.model.name} finds objects and brings losses of its own: {', '.join(changed)} "
+                f"{'is' if len(changed) == 1 else 'are'} for networks that label pixels; leave out"
+            )
+        if self.data.depth != 8:
+            raise ValueError(f"{self.model.name} reads images of 8 bits per channel; set data.depth to 8")
+        return self
+
+    @property
+    def task(self) -> Literal["semantic", "detection", "panoptic"]:
+        """What the network answers: a class at each pixel, objects, or both. Its name tells."""
+        if self.model.name in DETECTION:
+            return "detection"
+        return "panoptic" if self.model.name in PANOPTIC else "semantic"
 
     def require_normalizable(self, crops: int) -> None:
         """Raises ConfigError where ``crops`` in one process are too few, or too small, for batch normalization."""

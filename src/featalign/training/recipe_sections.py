@@ -20,11 +20,17 @@ from featalign.training.recipe_types import (
 
 
 class ModelRecipe(Section):
-    """What :func:`featalign.models.create_model` is asked for. None leaves a choice to the model."""
+    """What :func:`featalign.models.create_model` is asked for, or :func:`~featalign.models.create_detector`.
 
-    name: str = Field(default="fpn", description="name of the network, as in `featalign models`")
+    None leaves a choice to the model.
+    """
+
+    name: str = Field(
+        default="fpn", description="name of the network, as in `featalign models`; mask_rcnn and the like find objects"
+    )
     align: str | None = Field(
-        default=None, description="how levels of different pitch are aligned: ifa, bilinear, nearest, …"
+        default=None,
+        description="how levels of different pitch are aligned: ifa, bilinear, nearest, …; of objects: the fuse",
     )
     backbone: str = Field(default="resnet18", description="timm name of the backbone")
     pretrained: Pretrained = Field(
@@ -53,6 +59,10 @@ class DataRecipe(Section):
     depth: Literal[8, 16] = Field(default=8, description="bits per channel of an image: 0 … 255 or 0 … 65535")
     crop: Crop = Field(default=(512, 512), description="height and width of a sample in pixels; one number: a square")
     scales: Scales = Field(default=(0.5, 2.0), description="range of the random scale, 1 = the image's own size")
+    whole: bool = Field(
+        default=False,
+        description="of objects: images whole instead of scaled and cropped; the network then resizes them itself",
+    )
     flip: Share = Field(default=0.5, description="probability of a horizontal flip")
     jitter: Share = Field(default=0.0, description="strength of the colour jitter; 0 = none")
     oversample: Share = Field(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from featalign.metrics import Scores
-from featalign.spec import Classes
+from featalign.training.judging import Judgement
 from featalign.training.log import RunLog
 from featalign.training.progress import ProgressLine
 from featalign.training.recipe import TrainingRecipe
@@ -26,7 +25,6 @@ class Recorder:
         training: TrainingRecipe,
         *,
         images_per_step: int,
-        classes: Classes,
         log: RunLog,
         board: TensorBoardLog | None,
         progress: ProgressLine,
@@ -34,7 +32,6 @@ class Recorder:
     ) -> None:
         self._training = training
         self._images = images_per_step
-        self._classes = classes
         self._log, self._board, self.progress, self._stopwatch = log, board, progress, stopwatch
         self.best: dict[str, Any] | None = None
         self.without_better = 0
@@ -65,18 +62,16 @@ class Recorder:
         self._stopwatch.start()
         self.progress.start_validation(images)
 
-    def validated(self, done: int, found: Scores) -> bool:
+    def validated(self, done: int, found: Judgement) -> bool:
         """Write down a validation; whether it is the best so far. An equal one is not."""
-        row = {"step": done, **scores_row(found, self._classes)}
-        better = self.best is None or not row["miou"] <= self.best["miou"]  # nan, of a split of void, never stays best
+        row = {"step": done, **found.row}
+        # nan, where there was nothing to score, never stays best
+        better = self.best is None or not row[found.metric] <= self.best[found.metric]
         self.without_better = 0 if better else self.without_better + 1
         if better:
             self.best = row
         self._write("validation", **row, best=better)
-        self.progress.end_validation(
-            f"step {done}  validation mIoU {100 * row['miou']:.2f}  "
-            f"pixel accuracy {100 * row['pixel_accuracy']:.2f}{'  (best so far)' if better else ''}"
-        )
+        self.progress.end_validation(f"step {done}  validation {found.text}{'  (best so far)' if better else ''}")
         self._stopwatch.validation()
         return better
 
@@ -106,14 +101,3 @@ class Recorder:
             "seconds_left": self._stopwatch.seconds_left,
             **peak_memory(),
         }
-
-
-def scores_row(scores: Scores, classes: Classes) -> dict[str, Any]:
-    """Scores under the names of the classes; a class that never occurs has IoU nan (null in JSON)."""
-    return {
-        "miou": scores.miou,
-        "pixel_accuracy": scores.pixel_accuracy,
-        "mean_accuracy": scores.mean_accuracy,
-        "iou": dict(zip(classes.names, scores.iou, strict=True)),
-        "absent": [classes.names[i] for i in scores.absent],
-    }

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featalign.models import save_model
 from featalign.training.fit import Fit
 from featalign.training.progress import ProgressLine
 from featalign.training.resources import peak_memory
 from featalign.training.run_folder import RunFolder, write_json
+from featalign.training.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class RunResult:
     Attributes:
         folder: the run folder.
         iterations: steps made; fewer than the recipe's if it was interrupted or stopped early.
-        best: the best validation: step, miou, pixel_accuracy, mean_accuracy, iou by class name, absent classes;
-            None if nothing was validated.
+        best: the best validation: step, miou, pixel_accuracy, mean_accuracy, iou by class name, absent classes; of
+            detectors: step, ap, box and mask; of panoptic networks: step, pq, sq, rq, things, stuff, classes. None if
+            nothing was validated.
         seconds_per_iteration: mean, waiting for data included, validations not.
         memory: ``peak_rss_mb`` and, on a GPU, ``peak_gpu_mb``, of the first process.
         interrupted: stopped by Ctrl-C or SIGTERM; the same call goes on.
@@ -76,7 +77,7 @@ def earlier_result(folder: RunFolder) -> RunResult:
     return RunResult(
         folder=folder.root,
         iterations=numbers["iterations"],
-        best=best and {**best, "miou": math.nan if best["miou"] is None else best["miou"]},
+        best=best and {name: math.nan if value is None else value for name, value in best.items()},
         seconds_per_iteration=numbers["seconds_per_iteration"],
         memory={name: value for name, value in numbers.items() if name.startswith("peak_")},
         interrupted=False,
@@ -86,9 +87,10 @@ def earlier_result(folder: RunFolder) -> RunResult:
 
 def _store(fit: Fit, folder: RunFolder, result: RunResult) -> None:
     """The numbers come last: where they are, and not of an interrupted run, the run is finished."""
-    save_model(fit.trainee.kept, folder.last)
+    task = task_of(fit.trainee.recipe)
+    task.save(fit.trainee.kept, folder.last)
     if result.best is None:
-        save_model(fit.trainee.kept, folder.model)
+        task.save(fit.trainee.kept, folder.model)
     write_json(folder.metrics, result.numbers())
     if not result.interrupted:
         shutil.rmtree(folder.checkpoints, ignore_errors=True)

@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from rich.console import Console
 
 from featalign.training.assembly import assemble, build_recorder
-from featalign.training.beginning import Beginning, begin_run, build_model
+from featalign.training.beginning import Beginning, begin_run
 from featalign.training.engine import device_type, open_fabric
 from featalign.training.guards import deterministic, explained
 from featalign.training.interrupts import Interrupts
@@ -19,7 +19,9 @@ from featalign.training.progress import ProgressLine
 from featalign.training.recipe import Recipe
 from featalign.training.result import RunResult, conclude, earlier_result
 from featalign.training.run_folder import RunFolder
-from featalign.training.splits import Splits, open_splits
+from featalign.training.semantic import build_model
+from featalign.training.splits import Splits
+from featalign.training.tasks import task_of
 from featalign.training.tensorboard import TensorBoardLog
 from featalign.training.world import World, joined
 
@@ -67,7 +69,7 @@ def train(
     ):
         fabric = open_fabric(world, device=device, precision=recipe.training.precision)
         folder = RunFolder(out)
-        splits = data if isinstance(data, Splits) else open_splits(data, recipe.data)
+        splits = data if isinstance(data, Splits) else task_of(recipe).open_splits(data, recipe.data)
         begun = begin_run(
             recipe, data, splits, folder, fabric=fabric, world=world, overwrite=overwrite, console=console
         )

@@ -20,7 +20,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The best model by mIoU on the validation split; the last one where nothing was validated."""
+        """The best model by mIoU, AP or PQ on the validation split; the last one where nothing was validated."""
         return self.root / "model"
 
     @property

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from featalign.data import (
+    DataSet,
     EndlessBatches,
     Sample,
-    Samples,
     SegmentationDataset,
     TrainingLoader,
     list_splits,
@@ -34,21 +34,29 @@ T = TypeVar("T")
 class Splits:
     """What to learn from, what to choose the best model by (None: nothing), and what the labels mean.
 
-    ``train`` gives samples of one size, augmented already; ``val`` gives images and masks as they are.
+    ``train`` gives augmented samples; ``val`` gives images and masks, or objects, as they are. ``things``: of panoptic
+    data, the classes whose objects are told apart.
     """
 
-    train: Samples
-    val: Samples | None
+    train: DataSet[Any]
+    val: DataSet[Any] | None
     classes: Classes
+    things: tuple[int, ...] | None = None
 
 
 def training_loader(
-    splits: Splits, recipe: Recipe, *, counts: Tensor | None, world: World, pin_memory: bool = False
-) -> TrainingLoader:
+    splits: Splits,
+    recipe: Recipe,
+    *,
+    counts: Tensor | None,
+    world: World,
+    pin_memory: bool = False,
+    collated: Callable[[list[Any]], Any] | None = None,
+) -> TrainingLoader[Any, Any]:
     """This process's share of the batches of the whole run, ``accumulate`` of them for each step.
 
     What batch k holds over all processes depends on (seed, k) alone, not on the number of processes or workers.
-    ``counts``: pixels of each class in each image, for ``data.oversample``.
+    ``counts``: pixels of each class in each image, for ``data.oversample``. ``collated`` makes a batch of samples.
     """
     training = recipe.training
     options: dict[str, int] = {
@@ -62,7 +70,7 @@ def training_loader(
     if recipe.data.oversample:
         assert counts is not None
         batches = RareClassBatches(counts, share=recipe.data.oversample, **options)
-    return TrainingLoader(splits.train, batches, workers=recipe.data.workers, pin_memory=pin_memory)
+    return TrainingLoader(splits.train, batches, collated=collated, workers=recipe.data.workers, pin_memory=pin_memory)
 
 
 def open_splits(root: Path, recipe: DataRecipe) -> Splits:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from featalign.models import Segmentor, create_model
+from featalign.training.network import Network
 from featalign.training.start_source import first_convolution
 
 
@@ -25,7 +26,7 @@ def adapt(
     target: Tensor,
     given: Tensor,
     *,
-    model: Segmentor,
+    model: Network,
     names: Sequence[str] | None,
     classifier: set[str],
 ) -> Adapted | None:
@@ -43,12 +44,13 @@ def adapt(
     return None
 
 
-def class_tensors(model: Segmentor) -> set[str]:
+def class_tensors(model: Network) -> set[str]:
     """Names of the tensors whose first dimension is the classes; none for a network that no configuration builds.
 
-    They are those that change their shape in the same network for one class more.
+    They are those that change their shape in the same network for one class more. A detector's rows are of background
+    too, or of classes times anchors: none of them is said to be of a class.
     """
-    if not model.config:
+    if not isinstance(model, Segmentor) or not model.config:
         return set()
     with torch.device("meta"):
         other = create_model(classes=len(model.classes) + 1, **{**model.config, "pretrained": False})

@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from featalign.errors import WeightsError
-from featalign.models import Segmentor
 from featalign.spec import Normalization
+from featalign.training.network import Network
 from featalign.training.start_adapt import adapt, class_tensors
 from featalign.training.start_report import StartReport, TensorReport
 from featalign.training.start_source import Source, first_convolution, read_source
 
 
 @torch.no_grad()
-def start_from(model: Segmentor, source: Path | str) -> StartReport:
+def start_from(model: Network, source: Path | str) -> StartReport:
     """Load into ``model``, in place, what fits of the weights at ``source``; the rest of it stays as it was.
 
     A tensor fits if a name and a shape are the same. Besides, the classifier takes the rows of classes of the same name
@@ -67,7 +67,7 @@ def start_from(model: Segmentor, source: Path | str) -> StartReport:
     return report
 
 
-def recall(model: Segmentor, report: Path) -> None:
+def recall(model: Network, report: Path) -> None:
     """For a resumed run: normalize images as the run did that wrote ``report`` (start_from.json), if it did.
 
     Raises:
@@ -82,14 +82,14 @@ def recall(model: Segmentor, report: Path) -> None:
         raise WeightsError(f"{report}: cannot be read ({error}); it tells how this run normalizes images") from error
 
 
-def _reads_alike(model: Segmentor, source: Source) -> bool:
+def _reads_alike(model: Network, source: Source) -> bool:
     """Whether the source's images have as many channels as the model's."""
     name = first_convolution(source.state)
     return name is not None and source.state[name].shape[1] == model.in_channels
 
 
 def _take(
-    name: str, target: Tensor, given: Tensor | None, *, model: Segmentor, source: Source, classifier: set[str]
+    name: str, target: Tensor, given: Tensor | None, *, model: Network, source: Source, classifier: set[str]
 ) -> TensorReport:
     """Fill ``target`` from ``given`` if that can be done, and say how it went."""
     shape = tuple(target.shape)

@@ -12,14 +12,11 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from featalign.data import Batch
 from featalign.errors import FeatalignError
 from featalign.training.engine import gathered, total
 from featalign.training.guards import NonFiniteGuard
 from featalign.training.module import Trainee, seed_step
 from featalign.training.world import World
-
-LOSSES = ("loss", "main_loss", "auxiliary_loss")
 
 
 @dataclass(frozen=True)
@@ -38,16 +35,29 @@ class Step:
 
 
 class Stepper:
-    """Takes the steps of ``trainee``, whose network ``learner`` (wrapped by Lightning) turns batches into losses."""
+    """Takes the steps of ``trainee``, whose network ``learner`` (wrapped by Lightning) turns batches into losses.
 
-    def __init__(self, fabric: Fabric, learner: nn.Module, optimizer: Any, trainee: Trainee, *, world: World) -> None:
+    ``optional_losses``: those that are reported as None where ``learner`` gives none.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        learner: nn.Module,
+        optimizer: Any,
+        trainee: Trainee,
+        *,
+        world: World,
+        optional_losses: tuple[str, ...] = (),
+    ) -> None:
         self._fabric, self._learner, self._optimizer = fabric, learner, optimizer
+        self._optional = optional_losses
         self._trainee, self._world = trainee, world
         self._training = trainee.recipe.training
         self._scaler: torch.amp.GradScaler | None = getattr(fabric.strategy.precision, "scaler", None)
         self.guard = NonFiniteGuard(trainee.model, on_nan=self._training.on_nan)
 
-    def take(self, step: int, batches: Iterator[Batch], *, stop: Callable[[], bool]) -> Step:
+    def take(self, step: int, batches: Iterator[Any], *, stop: Callable[[], bool]) -> Step:
         """Step ``step``, counted from 0, on the next batches. ``stop``: whether this process was asked to, so far.
 
         Raises:
@@ -55,11 +65,12 @@ class Stepper:
         """
         seed_step(self._training.seed, step, self._world.rank)
         self.guard.begin()
-        values, files = self._gradient(step, batches)
+        names, values, files = self._gradient(step, batches)
         norm = self._clipped_norm()
         own_loss = float(values[0])
         *means, asked = (total(torch.cat([values, values.new_tensor([stop()])])) / self._world.size).tolist()
-        found = Step(self._named(means), float(norm), self._trainee.lr, asked > 0)
+        losses = dict.fromkeys(self._optional) | dict(zip(names, means, strict=True))
+        found = Step(losses, float(norm), self._trainee.lr, asked > 0)
         if math.isfinite(means[0]) and (self._scaler is not None or math.isfinite(found.gradient_norm)):
             self._apply(step, found.gradient_norm)
             return found
@@ -73,24 +84,23 @@ class Stepper:
         if state:
             self._fabric.strategy.precision.load_state_dict(state)
 
-    def _gradient(self, step: int, batches: Iterator[Batch]) -> tuple[Tensor, list[str]]:
-        """Sums up the gradients of ``accumulate`` batches; their mean losses, nan for none, and their files.
+    def _gradient(self, step: int, batches: Iterator[Any]) -> tuple[list[str], Tensor, list[str]]:
+        """Sums up the gradients of ``accumulate`` batches; names and means of their losses, and their files.
 
         Those of the step before are let go only now: the pass forwards takes their memory over, where at the end of the
         step the system would have taken it back, to clear it again page by page.
         """
         self._optimizer.zero_grad()
-        passes, files, sums = self._training.accumulate, [], torch.zeros(len(LOSSES), device=self._fabric.device)
+        passes, files, sums = self._training.accumulate, [], torch.zeros((), device=self._fabric.device)
         for number in range(passes):
             batch = self._fabric.to_device(next(batches))
             files += batch["name"]
             with self._fabric.no_backward_sync(self._learner, enabled=number < passes - 1):  # type: ignore[arg-type]
-                losses = self._learner(batch["image"], batch["mask"], step)
+                losses = self._learner(batch, step)
                 self._fabric.backward(losses["loss"] / passes)
-            zero = losses["loss"].detach().new_zeros(())
-            sums += torch.stack([losses.get(name, zero).detach().float() for name in LOSSES]) / passes
-        self._auxiliary = LOSSES[-1] in losses
-        return sums, files
+            names = ["loss", *(name for name in losses if name != "loss")]
+            sums = sums + torch.stack([losses[name].detach().float() for name in names]) / passes
+        return names, sums, files
 
     def _clipped_norm(self) -> Tensor:
         """The norm of the gradient before it is clipped: what the log shows and the guard judges every step by.
@@ -103,10 +113,6 @@ class Stepper:
         if self._training.gradient_clip is not None:
             clip_grads_with_norm_(learning, self._training.gradient_clip, norm)
         return norm
-
-    def _named(self, means: list[float]) -> dict[str, float | None]:
-        named: dict[str, float | None] = dict(zip(LOSSES, means, strict=True))
-        return named if self._auxiliary else {**named, LOSSES[-1]: None}
 
     def _apply(self, step: int, norm: float) -> None:
         self._optimizer.step()

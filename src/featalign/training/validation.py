@@ -1,45 +1,60 @@
-"""Scores on the validation split, counted exactly however many processes share it."""
+"""Judging networks on the validation split, exactly however many processes share it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 
-from featalign.data import Samples, in_order, load_batches, normalize
-from featalign.metrics import ConfusionMatrix, Scores, scores
-from featalign.models import Segmentor
-from featalign.training.engine import share_buffers, total
+from featalign.data import DataSet, in_order, load_collated
+from featalign.training.engine import share_buffers
+from featalign.training.judging import Judge, Judgement
+from featalign.training.network import Network
 from featalign.training.world import World
 
 
 class Validation:
-    """Judges networks on every labelled pixel of ``samples``, image by image, at each mask's own resolution.
+    """Judges networks on ``samples``, image by image.
 
     Each image is on exactly one process; none is padded or counted twice.
+
+    Args:
+        samples: the split.
+        collated: makes a batch of one of them.
+        judge: begins a judgement.
     """
 
-    def __init__(self, samples: Samples, *, workers: int, fabric: Fabric, world: World) -> None:
+    def __init__(
+        self,
+        samples: DataSet[Any],
+        *,
+        collated: Callable[[list[Any]], Any],
+        judge: Callable[[], Judge[Any, Any]],
+        workers: int,
+        fabric: Fabric,
+        world: World,
+    ) -> None:
         self.samples = samples
+        self._collated, self._judge = collated, judge
         self._workers, self._fabric, self._world = workers, fabric, world
 
-    def __call__(self, model: Segmentor, *, seen: Callable[[], bool]) -> Scores | None:
-        """The scores of ``model``, whose mode is put back. ``seen`` is called after each image; true gives up: None."""
+    def __call__(self, model: Network, *, seen: Callable[[], bool]) -> Judgement | None:
+        """What ``model`` is worth; its mode is put back. ``seen`` is called after each image; true gives up: None."""
         share_buffers(model)
-        was_training = model.training
+        was_training, judge = model.training, self._judge()
         model.eval()
-        confusion = ConfusionMatrix(len(model.classes), ignore_index=model.classes.ignore_index)
+        try:
+            return judge.judgement(self._fabric.device) if self._all_seen(model, judge, seen) else None
+        finally:
+            model.train(was_training)
+
+    def _all_seen(self, model: Network, judge: Judge[Any, Any], seen: Callable[[], bool]) -> bool:
         share = in_order(len(self.samples), rank=self._world.rank, ranks=self._world.size)
         with torch.no_grad(), self._fabric.autocast():
-            for batch in load_batches(self.samples, share, workers=self._workers):
-                images = normalize(self._fabric.to_device(batch["image"]), model.normalization)
-                logits = model(images, size=batch["mask"].shape[-2:])
-                confusion.update(logits.argmax(dim=1).cpu(), batch["mask"])
+            for batch in load_collated(self.samples, share, self._collated, workers=self._workers):
+                judge.see(model, batch, self._fabric.device)
                 if seen():
-                    break
-            else:
-                model.train(was_training)
-                return scores(total(confusion.matrix.to(self._fabric.device)).cpu())
-        model.train(was_training)
-        return None
+                    return False
+        return True

@@ -36,6 +36,11 @@ class CocoImage:
     width: int
     objects: tuple[Annotation, ...]
 
+    @property
+    def name(self) -> str:
+        """For files and logs."""
+        return Path(self.file_name).stem
+
 
 @dataclass(frozen=True)
 class CocoFile:

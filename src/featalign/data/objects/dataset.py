@@ -67,6 +67,11 @@ class ObjectDataset(Dataset[ObjectSample]):
         return self.file.classes
 
     @property
+    def samples(self) -> tuple[CocoImage, ...]:
+        """The images, under the name that they have in every data set here."""
+        return self.images
+
+    @property
     def truth(self) -> dict[str, Any]:
         """The file's content, as far as it is in the set: what :func:`featalign.metrics.average_precision` compares
         with. Annotations that are only found to be faulty when their image is read drop out once it was."""
@@ -102,7 +107,7 @@ class ObjectDataset(Dataset[ObjectSample]):
             "labels": torch.tensor([one.label for one in objects], dtype=torch.int64),
             "crowd": torch.tensor([one.crowd for one in objects], dtype=torch.bool),
             "image_id": image.number,
-            "name": Path(image.file_name).stem,
+            "name": image.name,
         }
         if self.masks:
             stack = np.array([mask for _, mask in drawn if mask is not None], np.uint8).reshape(-1, *size)

@@ -32,6 +32,11 @@ class PanopticImage:
     labels: Mapping[int, int]
     crowds: frozenset[int]
 
+    @property
+    def name(self) -> str:
+        """For files and logs."""
+        return self.image.stem
+
 
 class PanopticDataset(Dataset[PanopticSample]):
     """Images and their segments, read when they are asked for. Opened by :func:`open_panoptic`.
@@ -57,6 +62,11 @@ class PanopticDataset(Dataset[PanopticSample]):
         self.images, self.classes, self.categories, self.things = images, classes, categories, things
         self.channels, self.transform, self.max_pixels = channels, transform, max_pixels
 
+    @property
+    def samples(self) -> tuple[PanopticImage, ...]:
+        """The images, under the name that they have in every data set here."""
+        return self.images
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -74,7 +84,7 @@ class PanopticDataset(Dataset[PanopticSample]):
             "labels": torch.tensor([image.labels[number] for number in numbers], dtype=torch.int64),
             "crowd": torch.tensor([number in image.crowds for number in numbers], dtype=torch.bool),
             "image_id": image.number,
-            "name": image.image.stem,
+            "name": image.name,
         }
         return self.transform(sample) if self.transform else sample
 

@@ -11,7 +11,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from featalign.data.objects.sample import ObjectSample, PanopticSample, bounding_boxes, mask_boxes
-from featalign.data.transforms import train_transform
+from featalign.data.transforms import train_transform, whole_transform
+from featalign.spec import IGNORE_INDEX
 
 _VOID = 0
 
@@ -19,15 +20,24 @@ _VOID = 0
 def object_transform(**options: Any) -> Callable[[ObjectSample], ObjectSample]:
     """:func:`featalign.data.train_transform`, with its options, for boxes, masks and crowds.
 
-    Padding is no object's. Boxes are cut to the crop, and drawn anew around the masks where there are any; objects of
-    which less than a pixel is left are dropped.
+    ``crop=None`` leaves images whole and at their own size. Padding is no object's. Boxes are cut to the crop, and
+    drawn anew around the masks where there are any; objects of which less than a pixel is left are dropped.
     """
-    return v2.Compose([train_transform(**options), keep_visible])
+    return v2.Compose([_augmented(IGNORE_INDEX, **options), keep_visible])
 
 
 def panoptic_transform(**options: Any) -> Callable[[PanopticSample], PanopticSample]:
-    """:func:`featalign.data.train_transform`, with its options, for segments: padding is void, what left is dropped."""
-    return v2.Compose([train_transform(ignore_index=_VOID, **options), keep_present])
+    """:func:`featalign.data.train_transform`, with its options, for segments: padding is void, what left is dropped.
+
+    ``crop=None`` leaves images whole and at their own size.
+    """
+    return v2.Compose([_augmented(_VOID, **options), keep_present])
+
+
+def _augmented(padding: int, *, crop: int | tuple[int, int] | None, **options: Any) -> Callable[[Any], Any]:
+    if crop is None:
+        return whole_transform(**options)
+    return train_transform(crop=crop, ignore_index=padding, **options)
 
 
 def keep_visible(sample: ObjectSample) -> ObjectSample:

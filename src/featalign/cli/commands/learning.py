@@ -1,0 +1,56 @@
+"""From a recipe to a run: `train` and `demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from featalign.cli.console import err
+from featalign.cli.options import Device, Set
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A name from `featalign recipes`, or a YAML file.")],
+    data: Annotated[Path, typer.Option(help="Folder with {train,val}/{images,masks} and classes.json.")],
+    output: Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder to write.")],
+    overrides: Set = [],  # noqa: B006 - Typer copies it
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine, one per GPU.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN, as without it, too.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that is there.")] = False,
+    on_nan: Annotated[
+        Literal["stop", "skip"] | None, typer.Option(help="At a loss that is not finite; default as in the recipe.")
+    ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Only operations that repeat bit for bit; else say which cannot.")
+    ] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Decode each image once, as far as memory reaches (data.cache).")
+    ] = False,
+) -> None:
+    """Train a model: RUN gets the model, a log, metrics, the recipe as used and versions.
+
+    The same command again goes on where a run was stopped, however it was.
+    """
+    from featalign.cli.training import choose_recipe, run_training
+
+    chosen = choose_recipe(recipe, overrides, on_nan=on_nan, deterministic=deterministic, cache=cache)
+    code = run_training(
+        chosen, data=data, output=output, device=device, devices=devices, resume=resume, overwrite=overwrite
+    )
+    if code:
+        raise typer.Exit(code)
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Gets the runs, the table and the figure.")
+    ] = Path("demo"),
+    overrides: Set = [],  # noqa: B006 - Typer copies it
+) -> None:
+    """Learn to segment drawn scenes in minutes, and see what asking at 4 times the resolution brings."""
+    from featalign.demo import run_demo
+
+    run_demo(output, overrides=overrides, console=err)

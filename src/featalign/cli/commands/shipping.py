@@ -1,0 +1,103 @@
+"""A run for others: `export`, `optimize` and `share`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from featalign.cli.console import parse_size
+from featalign.cli.options import Device, Json, Mode
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A training run or a model folder.")],
+    to: Annotated[Literal["onnx", "openvino", "torch"], typer.Option(help="Kind of file.")],
+    output: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Ends in .onnx, .xml (OpenVINO) or .pt2 (torch).")
+    ],
+    size: Annotated[
+        str, typer.Option(metavar="dynamic|HxW", help="Any image and answer, or those of one size.")
+    ] = "dynamic",
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"], typer.Option(help="int8 needs --data to calibrate and to score on.")
+    ] = "fp32",
+    mode: Mode = "auto",
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Images to try the file on; default drawn scenes.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="For int8: a labelled data set.")] = None,
+    split: Annotated[str, typer.Option(help="For int8: the split that is scored.")] = "val",
+    max_drop: Annotated[float, typer.Option(help="For int8: how much mIoU may fall; 0.01 is one point.")] = 0.01,
+) -> None:
+    """Write a model as ONNX, OpenVINO or a torch program, and compare the file with PyTorch at two sizes."""
+    from featalign.cli.exporting import export_run
+
+    export_run(
+        run,
+        output,
+        to=to,
+        size=size,
+        precision=precision,
+        mode=mode,
+        images=images,
+        data=data,
+        split=split,
+        max_drop=max_drop,
+    )
+
+
+def optimize(
+    run: Annotated[Path, typer.Argument(help="A training run or a model folder.")],
+    output: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Gets the prepared model; it is used like any other.")
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Of the images that it is to be fast on.")] = "512x1024",
+    images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Its first images are tried; drawn scenes by default.")
+    ] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Also try torch.compile on the backbone.")] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the labels that the form advised may change.")
+    ] = 0.01,
+    device: Device = "auto",
+    json: Json = None,
+) -> None:
+    """Prepare a model for inference: fold its batch norms, and measure here what that and half precision bring."""
+    from featalign.cli.optimizing import optimize_run
+
+    optimize_run(
+        run,
+        output,
+        size=parse_size(size) or (512, 1024),
+        images=images,
+        compiled=compiled,
+        tolerance=tolerance,
+        device=device,
+        json=json,
+    )
+
+
+def share(
+    run: Annotated[Path, typer.Argument(help="A training run or a model folder.")],
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the model and its card.")] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Put both on the Hugging Face hub; needs `hf auth login`.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="With --push: not for everybody to see.")] = False,
+    license: Annotated[
+        str | None, typer.Option(metavar="ID", help="Of the weights, like mit; default the backbone's, if stated.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="NAME", help="What the model learnt from, like CamVid.")] = None,
+    data_license: Annotated[str | None, typer.Option(metavar="ID", help="Licence of that data.")] = None,
+    metrics: Annotated[
+        list[Path], typer.Option(metavar="FILE", help="What `eval --json` wrote of this model; repeatable.")
+    ] = [],  # noqa: B006 - Typer copies it
+) -> None:
+    """Give a model away: its two files and a card with classes, training, scores with protocol, licences and use."""
+    from featalign.cli.sharing import share_run
+    from featalign.models.card import Stated
+
+    stated = Stated(license=license, data=data, data_license=data_license)
+    share_run(run, to=to, push=push, private=private, stated=stated, evaluations=metrics)

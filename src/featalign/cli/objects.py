@@ -1,0 +1,143 @@
+"""The commands at work on detectors and panoptic networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from featalign.cli.console import err, out, percent, progress, save_json, table
+from featalign.data import DEFAULT_MAX_PIXELS
+from featalign.data.objects import ObjectDataset, PanopticDataset
+from featalign.errors import ConfigError
+from featalign.inference import collect_images, score_detector, score_panoptic
+from featalign.inference.explanation import explain_detector, write_explanation
+from featalign.inference.listing import Shard
+from featalign.inference.object_files import predict_object_files
+from featalign.metrics import DetectionScores, PanopticScores
+from featalign.metrics.detection import Kind
+from featalign.models import load_detector
+from featalign.models.storage import CONFIG, model_folder, read_config
+from featalign.training import Recipe, load_recipe
+from featalign.training.object_splits import open_object_split
+
+_AVERAGES = {
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "ap_small": "small",
+    "ap_medium": "medium",
+    "ap_large": "large",
+}
+
+
+def finds_objects(run: Path) -> bool:
+    """Whether ``run`` holds a detector or a panoptic network; False also where there is no model at all."""
+    if not run.is_dir() or not any((folder / CONFIG).is_file() for folder in (run, run / "model")):
+        return False
+    return "detector" in read_config(model_folder(run) / CONFIG)
+
+
+def require_options(context: typer.Context, run: Path, *, known: set[str]) -> None:
+    """Raises ConfigError for an option on the command line that means nothing to a network that finds objects."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in known:
+            raise ConfigError(
+                f"{run} finds objects; {parameter.opts[-1]} is for networks that label every pixel, leave it out"
+            )
+
+
+def refuse(run: Path, why: str) -> None:
+    """Raises ConfigError if ``run`` finds objects."""
+    if finds_objects(run):
+        raise ConfigError(f"{run} finds objects: {why}")
+
+
+def predict_objects(
+    run: Path,
+    sources: list[Path],
+    output: Path,
+    *,
+    threshold: float,
+    device: str,
+    max_pixels: int | None,
+    shard: str | None,
+    resume: bool,
+) -> bool:
+    """Write what is found in all images; True if one failed. Raises FeatalignError."""
+    images, part = collect_images(sources), Shard.parse(shard) if shard else None
+    failures = predict_object_files(
+        load_detector(run),
+        images,
+        output,
+        threshold=threshold,
+        device=device,
+        max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
+        shard=part,
+        resume=resume,
+        progress=progress,
+    )
+    for reason in failures.values():
+        err.print(f"featalign: {reason}", markup=False)
+    mine = len(part.of(images) if part else images)
+    out.print(f"{mine - len(failures)} of {mine} images written to {output}")
+    return bool(failures)
+
+
+def score_objects(run: Path, data: Path, *, split: str | None, device: str, json: Path | None) -> None:
+    """Score a split, show the numbers and save them. Raises FeatalignError."""
+    model, recipe = load_detector(run), _recipe(run)
+    chosen = split or recipe.test.split or recipe.data.test_split
+    dataset = open_object_split(
+        data, recipe.data, chosen, kind="panoptic" if recipe.task == "panoptic" else "instances"
+    )
+    content = {"split": chosen, "images": len(dataset)}
+    if isinstance(dataset, PanopticDataset):
+        quality = score_panoptic(model, dataset, device=device, progress=progress)
+        _show_quality(quality, dataset)
+        save_json(json, {**content, **quality.to_json()})
+    else:
+        found = score_detector(model, dataset, device=device, progress=progress)
+        _show_averages(found, dataset)
+        save_json(json, {**content, **{kind: scores.to_json() for kind, scores in found.items()}})
+    out.print(f"{len(dataset)} images")
+
+
+def explain_objects(run: Path, image: Path, folder: Path, *, device: str, max_pixels: int | None) -> None:
+    """Write the pictures into ``folder`` and list them. Raises FeatalignError."""
+    explanation = explain_detector(
+        load_detector(run), image, device=device, max_pixels=max_pixels or DEFAULT_MAX_PIXELS
+    )
+    for path in write_explanation(explanation, folder):
+        out.print(str(path), markup=False)
+    if not explanation.has_fields:
+        out.print("this pyramid predicts no offset field: its levels are joined without one; see its feature maps")
+
+
+def _recipe(run: Path) -> Recipe:
+    """That of the run; of a model folder, one that says no more than which network it is."""
+    if (run / "recipe.yaml").is_file():
+        return load_recipe(run / "recipe.yaml")
+    name = read_config(model_folder(run) / CONFIG)["detector"]["name"]
+    return Recipe.from_content({"model": {"name": name}})
+
+
+def _show_averages(found: dict[Kind, DetectionScores], dataset: ObjectDataset) -> None:
+    titles = {"bbox": "box", "segm": "mask"}
+    rows = [
+        (name, *(percent(scores.class_ap[i]) for scores in found.values()))
+        for i, name in enumerate(dataset.classes.names)
+    ]
+    table(rows, header=("class", *(f"{titles[kind]} AP" for kind in found)))
+    out.print()
+    table(
+        [(titles[kind], *(percent(getattr(scores, name)) for name in _AVERAGES)) for kind, scores in found.items()],
+        header=("", *_AVERAGES.values()),
+    )
+
+
+def _show_quality(found: PanopticScores, dataset: PanopticDataset) -> None:
+    parts = {"all": found.all, "things": found.things, "stuff": found.stuff}
+    rows = [*zip(dataset.classes.names, found.classes, strict=True), *parts.items()]
+    table([(name, *map(percent, (q.pq, q.sq, q.rq))) for name, q in rows], header=("class", "PQ", "SQ", "RQ"))

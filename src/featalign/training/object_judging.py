@@ -1,0 +1,82 @@
+"""Judging by average precision and by panoptic quality."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featalign.data.objects import ObjectDataset, ObjectSample, PanopticDataset, PanopticSample, coco_results
+from featalign.metrics import DetectionScores, PanopticQuality, PanopticScores, average_precision
+from featalign.models import Detector
+from featalign.training.engine import gathered, total
+from featalign.training.judging import Judgement
+
+
+class DetectionJudge:
+    """Box AP, and mask AP where the network and the set have masks: then that is what the best network has most of."""
+
+    def __init__(self, dataset: ObjectDataset) -> None:
+        self._dataset = dataset
+        self._rows: list[dict[str, Any]] = []
+        self._masks = False
+
+    def see(self, model: Detector, batch: ObjectSample, device: torch.device) -> None:
+        answer = _answer(model, batch["image"], device)
+        self._masks = self._dataset.masks and "masks" in answer
+        self._rows += coco_results(answer, image_id=batch["image_id"], categories=self._dataset.file.categories)
+
+    def judgement(self, device: torch.device) -> Judgement:
+        truth, rows = self._dataset.truth, gathered(self._rows)
+        found = {"box": average_precision(truth, rows, kind="bbox")}
+        if self._masks:
+            found["mask"] = average_precision(truth, rows, kind="segm")
+        best = found["mask" if self._masks else "box"]
+        row = {"ap": best.ap, **{kind: _means(scores) for kind, scores in found.items()}}
+        text = "  ".join(f"{kind} AP {100 * s.ap:.2f} (AP50 {100 * s.ap50:.2f})" for kind, s in reversed(found.items()))
+        return Judgement(row, "ap", text)
+
+
+class PanopticJudge:
+    """Panoptic quality over all classes, and of things and stuff."""
+
+    def __init__(self, dataset: PanopticDataset) -> None:
+        self._dataset = dataset
+        self._quality = PanopticQuality(len(dataset.classes), dataset.things)
+
+    def see(self, model: Detector, batch: PanopticSample, device: torch.device) -> None:
+        answer = _answer(model, batch["image"], device)
+        found = dict(enumerate(answer["segment_labels"].tolist(), start=1))
+        true = dict(zip(batch["numbers"].tolist(), batch["labels"].tolist(), strict=True))
+        crowds = batch["numbers"][batch["crowd"]].tolist()
+        self._quality.update(answer["segments"], found, batch["segments"].as_subclass(Tensor), true, crowds=crowds)
+
+    def judgement(self, device: torch.device) -> Judgement:
+        for name in self._quality.COUNTS:
+            setattr(self._quality, name, total(getattr(self._quality, name).to(device)).cpu())
+        found = self._quality.scores()
+        text = "  ".join(
+            f"PQ{of} {100 * quality.pq:.2f}"
+            for of, quality in (("", found.all), (" things", found.things), (" stuff", found.stuff))
+        )
+        return Judgement(_panoptic_row(found, self._dataset), "pq", text)
+
+
+def _answer(model: Detector, image: Tensor, device: torch.device) -> dict[str, Tensor]:
+    (answer,) = model([image.as_subclass(Tensor).to(device)])
+    return {name: values.cpu() for name, values in answer.items()}
+
+
+def _means(scores: DetectionScores) -> dict[str, Any]:
+    names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+    return {name: getattr(scores, name) for name in names}
+
+
+def _panoptic_row(found: PanopticScores, dataset: PanopticDataset) -> dict[str, Any]:
+    parts = {"things": found.things, "stuff": found.stuff}
+    return {
+        **found.all.to_json(),
+        **{name: quality.to_json() for name, quality in parts.items()},
+        "classes": {name: quality.pq for name, quality in zip(dataset.classes.names, found.classes, strict=True)},
+    }

@@ -1,0 +1,128 @@
+"""The splits of a data set of objects: opened as a recipe names them, and checked before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from featalign.data.objects import (
+    ObjectDataset,
+    ObjectFiles,
+    PanopticDataset,
+    check_objects,
+    check_panoptic,
+    find_objects,
+    list_object_splits,
+    object_transform,
+    open_objects,
+    open_panoptic,
+    panoptic_transform,
+)
+from featalign.data.objects.splits import Annotated
+from featalign.errors import ConfigError, DataError, did_you_mean
+from featalign.training.recipe import DataRecipe
+from featalign.training.splits import Splits
+
+OPTIONS = ("annotations", "images", "segments", "masks")
+"""Of ``data.options``: where the files lie (``{split}`` stands for the split), and whether objects have masks."""
+_SHOWN = 5
+
+
+def open_object_splits(root: Path, recipe: DataRecipe, *, kind: Annotated) -> Splits:
+    """Images without a single object, and of nothing but crowds, are no samples to learn from; they are to judge by.
+
+    Raises:
+        DataError: if the folder has not the layout, or a file is not what it should be.
+        ConfigError: for an option that there is none of.
+    """
+    train = open_object_split(root, recipe, recipe.train_split, kind=kind, learn=True)
+    val = None
+    if has_split(root, recipe, recipe.val_split, kind=kind):
+        val = open_object_split(root, recipe, recipe.val_split, kind=kind)
+        if val.classes.names != train.classes.names:
+            raise DataError(
+                f"{root}: {recipe.train_split} has {len(train.classes)} categories and {recipe.val_split} has "
+                f"{len(val.classes)}, or others; both need the same"
+            )
+    return Splits(train, val, train.classes, train.things if isinstance(train, PanopticDataset) else None)
+
+
+def open_object_split(
+    root: Path, recipe: DataRecipe, split: str, *, kind: Annotated, learn: bool = False
+) -> ObjectDataset | PanopticDataset:
+    """One split; ``learn``: augmented, and without what nothing is learnt from."""
+    options = _options(recipe)
+    files = object_files(root, recipe, split, kind=kind)
+    transform = _augmentation(recipe, kind=kind) if learn else None
+    if kind == "panoptic":
+        segments = options.get("segments")
+        folder = None if segments is None else root / str(segments).format(split=split)
+        return open_panoptic(
+            files.annotations, files.images, segments=folder, channels=recipe.channels, transform=transform
+        )
+    return open_objects(
+        files.annotations,
+        files.images,
+        masks=bool(options.get("masks", True)),
+        faulty=recipe.on_error,
+        empty="drop" if learn else "keep",
+        channels=recipe.channels,
+        transform=transform,
+    )
+
+
+def object_files(root: Path, recipe: DataRecipe, split: str, *, kind: Annotated) -> ObjectFiles:
+    """Where the files of a split lie. Raises DataError."""
+    options = _options(recipe)
+    places = {name: str(options[name]) for name in ("annotations", "images") if name in options}
+    return find_objects(root, split, kind=kind, **places)
+
+
+def has_split(root: Path, recipe: DataRecipe, split: str, *, kind: Annotated) -> bool:
+    """Whether there is an annotation file of that split."""
+    if "annotations" in recipe.options:
+        return (root / str(recipe.options["annotations"]).format(split=split)).is_file()
+    return bool({split, f"{split}2017", f"{split}2014"} & set(list_object_splits(root, kind=kind)))
+
+
+def check_object_files(root: Path, recipe: DataRecipe, *, kind: Annotated, console: Console) -> None:
+    """Read every file of the splits that ``recipe`` names, and cut one sample.
+
+    Raises:
+        DataError: if a file cannot be trained on; the message has the first few.
+        ConfigError: if a sample cannot be cut as the recipe says.
+    """
+    splits = [name for name in (recipe.train_split, recipe.val_split) if has_split(root, recipe, name, kind=kind)]
+    for split in splits:
+        files = object_files(root, recipe, split, kind=kind)
+        if kind == "panoptic":
+            findings = check_panoptic(files.annotations, files.images)
+        else:
+            findings = check_objects(files.annotations, files.images, masks=bool(_options(recipe).get("masks", True)))
+        errors = [finding for finding in findings if finding.severity == "error"]
+        if errors and recipe.on_error == "stop":
+            shown = "\n".join(str(error) for error in errors[:_SHOWN])
+            raise DataError(f"{len(errors)} faults, the first:\n{shown}\ncorrect them, or set data.on_error=skip")
+        for note in islice((f for f in findings if f.severity == "note"), 3):
+            console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+    open_object_split(root, recipe, recipe.train_split, kind=kind, learn=True)[0]  # refused here, not in a worker
+
+
+def _augmentation(recipe: DataRecipe, *, kind: Annotated) -> Callable[[Any], Any]:
+    make = panoptic_transform if kind == "panoptic" else object_transform
+    if recipe.whole:
+        return make(crop=None, flip=recipe.flip, jitter=recipe.jitter)
+    return make(crop=recipe.crop, scales=recipe.scales, flip=recipe.flip, jitter=recipe.jitter)
+
+
+def _options(recipe: DataRecipe) -> dict[str, Any]:
+    if recipe.layout not in ("auto", "coco"):
+        raise ConfigError(f'data.layout "{recipe.layout}": objects are read from COCO\'s layout; expected auto or coco')
+    for name in recipe.options:
+        if name not in OPTIONS:
+            raise ConfigError(f'data.options: unknown "{name}"; {did_you_mean(name, OPTIONS)}')
+    return dict(recipe.options)

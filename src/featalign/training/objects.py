@@ -1,0 +1,126 @@
+"""Training of detectors and panoptic networks: the tasks of :func:`featalign.models.create_detector`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+from rich.console import Console
+from torch import Tensor, nn
+
+from featalign.data.objects import ObjectDataset, PanopticDataset, PanopticSample, detection_target, panoptic_target
+from featalign.errors import ConfigError
+from featalign.models import Detector, create_detector, save_detector
+from featalign.training.judging import Judge
+from featalign.training.network import Network
+from featalign.training.object_judging import DetectionJudge, PanopticJudge
+from featalign.training.object_splits import check_object_files, open_object_splits
+from featalign.training.recipe import DataRecipe, Recipe
+from featalign.training.splits import Splits
+
+
+class ObjectBatch(TypedDict):
+    """Images of any sizes, uint8 (C, H, W), what they train, and their names."""
+
+    image: list[Tensor]
+    target: list[dict[str, Tensor]]
+    name: list[str]
+
+
+class ObjectLearner(nn.Module):
+    """From a batch to its losses in one pass: the network's own, and their sum."""
+
+    def __init__(self, model: Detector) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: ObjectBatch, step: int) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.model(batch["image"], batch["target"])
+        return {"loss": sum(losses.values(), start=next(iter(losses.values())).new_zeros(())), **losses}
+
+
+class DetectionTask:
+    """Boxes, and masks where the network has them; see :class:`featalign.training.tasks.Task`."""
+
+    optional_losses: tuple[str, ...] = ()
+
+    def open_splits(self, root: Path, recipe: DataRecipe) -> Splits:
+        return open_object_splits(root, recipe, kind="instances")
+
+    def check_files(self, root: Path, recipe: DataRecipe, *, console: Console) -> None:
+        check_object_files(root, recipe, kind="instances", console=console)
+
+    def build(self, recipe: Recipe, splits: Splits, *, pretrained: bool) -> Detector:
+        return build_detector(recipe, splits, pretrained=pretrained)
+
+    def learner(self, model: Network, recipe: Recipe, *, class_weights: Tensor | None) -> ObjectLearner:
+        return ObjectLearner(cast(Detector, model))
+
+    def collated(self, splits: Splits) -> Callable[[list[Any]], Any]:
+        return partial(collate_objects, target=detection_target)
+
+    def judged(self, splits: Splits) -> tuple[Callable[[list[Any]], Any], Callable[[], Judge[Any, Any]]]:
+        return one, lambda: DetectionJudge(cast(ObjectDataset, splits.val))
+
+    def save(self, model: Network, folder: Path) -> None:
+        save_detector(cast(Detector, model), folder)
+
+
+class PanopticTask(DetectionTask):
+    """Objects, and a class at each pixel that is none's."""
+
+    def open_splits(self, root: Path, recipe: DataRecipe) -> Splits:
+        return open_object_splits(root, recipe, kind="panoptic")
+
+    def check_files(self, root: Path, recipe: DataRecipe, *, console: Console) -> None:
+        check_object_files(root, recipe, kind="panoptic", console=console)
+
+    def collated(self, splits: Splits) -> Callable[[list[Any]], Any]:
+        return partial(collate_objects, target=partial(_panoptic_target, things=splits.things or ()))
+
+    def judged(self, splits: Splits) -> tuple[Callable[[list[Any]], Any], Callable[[], Judge[Any, Any]]]:
+        return one, lambda: PanopticJudge(cast(PanopticDataset, splits.val))
+
+
+def build_detector(recipe: Recipe, splits: Splits, *, pretrained: bool = True) -> Detector:
+    """The untrained detector of a recipe; ``pretrained`` false leaves the recipe's weights for the backbone out.
+
+    Raises:
+        ConfigError: for options that the network does not have.
+    """
+    model = recipe.model
+    things = splits.things if recipe.task == "panoptic" else None
+    chosen: dict[str, Any] = {"fuse": model.align, "width": model.width, "things": things}
+    try:
+        return create_detector(
+            model.name,  # type: ignore[arg-type]  # create_detector says which names there are
+            backbone=model.backbone,
+            pretrained=model.pretrained if pretrained else False,
+            classes=splits.classes,
+            in_channels=recipe.data.channels,
+            **{name: value for name, value in chosen.items() if value is not None},
+            **model.options,
+        )
+    except TypeError as error:
+        raise ConfigError(f"model.options: {model.name} does not take these ({error})") from error
+
+
+def collate_objects(samples: list[Any], *, target: Callable[[Any], dict[str, Tensor]]) -> ObjectBatch:
+    """Samples of any sizes as a batch."""
+    return {
+        "image": [sample["image"].as_subclass(Tensor) for sample in samples],
+        "target": [target(sample) for sample in samples],
+        "name": [sample["name"] for sample in samples],
+    }
+
+
+def one(samples: list[Any]) -> Mapping[str, Any]:
+    """The only sample, as it is."""
+    (sample,) = samples
+    return cast(Mapping[str, Any], sample)
+
+
+def _panoptic_target(sample: PanopticSample, *, things: tuple[int, ...]) -> dict[str, Tensor]:
+    return panoptic_target(sample, things)
