@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from featalign.cli.console import err, out, percent, progress, save_json, table
 from featalign.data import DEFAULT_MAX_PIXELS
-from featalign.data.objects import ObjectDataset, PanopticDataset
+from featalign.data.objects import ObjectDataset, PanopticDataset, list_object_splits
+from featalign.data.objects.splits import Annotated
 from featalign.errors import ConfigError
 from featalign.inference import collect_images, score_detector, score_panoptic
 from featalign.inference.explanation import explain_detector, write_explanation
@@ -19,7 +22,7 @@ from featalign.metrics.detection import Kind
 from featalign.models import load_detector
 from featalign.models.storage import CONFIG, model_folder, read_config
 from featalign.training import Recipe, load_recipe
-from featalign.training.object_splits import open_object_split
+from featalign.training.object_splits import examine, open_object_split
 
 _AVERAGES = {
     "ap": "AP",
@@ -102,6 +105,25 @@ def score_objects(run: Path, data: Path, *, split: str | None, device: str, json
         _show_averages(found, dataset)
         save_json(json, {**content, **{kind: scores.to_json() for kind, scores in found.items()}})
     out.print(f"{len(dataset)} images")
+
+
+def check_objects_of(
+    root: Path, kinds: Sequence[Annotated], options: dict[str, object], *, max_pixels: int
+) -> dict[str, Any]:
+    """Read every file of every split, show what is wrong or worth knowing, and give it as plain values."""
+    recipe = Recipe.from_content({"data": {"options": options}}).data
+    findings, splits = [], {}
+    for kind in kinds:
+        for split in progress(names := list_object_splits(root, kind=kind), total=len(names), description="checking"):
+            findings += examine(root, recipe, split, kind=kind, max_pixels=max_pixels)
+            splits[f"{kind}_{split}"] = len(open_object_split(root, recipe, split, kind=kind))
+    out.print("layout: coco")
+    table([(name, str(images)) for name, images in splits.items()], header=("split", "images"))
+    for finding in sorted(findings, key=lambda finding: finding.severity):
+        out.print(f"{finding.severity}: {finding}", markup=False)
+    errors = sum(finding.severity == "error" for finding in findings)
+    out.print(f"{errors} errors: train would refuse this data" if errors else "ready to train on")
+    return {"splits": splits, "errors": errors, "findings": [finding.to_json() for finding in findings]}
 
 
 def explain_objects(run: Path, image: Path, folder: Path, *, device: str, max_pixels: int | None) -> None:

@@ -18,6 +18,7 @@ from featalign.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from featalign.inference import Predictor
+    from featalign.models import Detector
     from featalign.serve import Settings
 
 _PACKAGES = {
@@ -82,14 +83,21 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run_service(
-    models: dict[str, Predictor], settings: Settings, listening: socket.socket, *, page: bool, host: str
+    models: dict[str, Predictor],
+    settings: Settings,
+    listening: socket.socket,
+    *,
+    detectors: dict[str, Detector],
+    device: str,
+    page: bool,
+    host: str,
 ) -> None:
     """Answer until a signal says to stop; requests that have begun are answered first."""
     import uvicorn
 
     from featalign.serve import create_app
 
-    application = create_app(models, settings)
+    application = create_app(models, settings, detectors=detectors, device=device)
     if page:
         from featalign.serve.page import mount_page
 

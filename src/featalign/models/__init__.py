@@ -1,6 +1,6 @@
 """The networks, how to build them by name, and how to store and load them."""
 
-from featalign.models.detector import Detector, create_detector
+from featalign.models.detector import Detector, create_detector, detector_options, list_detectors
 from featalign.models.detector_storage import load_detector, save_detector
 from featalign.models.factory import add_network, create_model, list_models, model_choices, model_options
 from featalign.models.feature_pyramid import FeaturePyramid, Neck, pyramid
@@ -17,6 +17,8 @@ __all__ = [
     "add_network",
     "create_detector",
     "create_model",
+    "detector_options",
+    "list_detectors",
     "list_models",
     "load_detector",
     "load_model",

@@ -5,6 +5,7 @@ images ──▶ FeaturePyramid ──▶ Faster R-CNN, Mask R-CNN, RetinaNet or
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -166,6 +167,17 @@ def create_detector(
         "detections": detections,
     }
     return Detector(network, kinds, {"name": name, **parts, **stored}, in_channels=in_channels)
+
+
+def list_detectors() -> list[str]:
+    """The names that :func:`create_detector` takes."""
+    return list(get_args(DetectorName))
+
+
+def detector_options() -> dict[str, Any]:
+    """Every option of :func:`create_detector` with its default."""
+    parameters = inspect.signature(create_detector).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in ("name", "classes")}
 
 
 _BUILDERS: dict[DetectorName, Callable[..., nn.Module]] = {

@@ -51,14 +51,14 @@ class Segmentation(BaseModel):
 def labels_png(answer: Segmented) -> bytes:
     """Class ids as a palette PNG; beyond 256 classes as a grey one of 16 bits."""
     if len(answer.classes) > 256:
-        return _png(Image.fromarray(answer.labels.astype(np.uint16)))
-    return _png(palette_image(answer.labels, answer.classes))
+        return png(Image.fromarray(answer.labels.astype(np.uint16)))
+    return png(palette_image(answer.labels, answer.classes))
 
 
 def overlay_png(answer: Segmented) -> bytes:
     """The image, at the answer's size, tinted with the classes' colours, with a legend."""
     rgb = as_rgb(answer.pixels, answer.labels.shape)
-    return _png(overlay(rgb, answer.labels, answer.classes), level=1)
+    return png(overlay(rgb, answer.labels, answer.classes), level=1)
 
 
 def numbers(
@@ -111,7 +111,7 @@ def _region(polygon: Polygon, names: tuple[str, ...]) -> Region:
     )
 
 
-def _png(image: Image.Image, *, level: int = 6) -> bytes:
+def png(image: Image.Image, *, level: int = 6) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=level)
     return buffer.getvalue()

@@ -16,6 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import featalign
 from featalign.inference import Predictor
+from featalign.models import Detector
 from featalign.serve.guard import Guard, problem
 from featalign.serve.metrics import Measured
 from featalign.serve.problems import RequestError
@@ -26,17 +27,25 @@ from featalign.serve.settings import Settings
 _log = logging.getLogger("featalign.serve")
 
 
-def create_app(models: Mapping[str, Predictor], settings: Settings | None = None) -> FastAPI:
+def create_app(
+    models: Mapping[str, Predictor],
+    settings: Settings | None = None,
+    *,
+    detectors: Mapping[str, Detector] | None = None,
+    device: str = "auto",
+) -> FastAPI:
     """An ASGI application that answers for ``models``, by name; the first is the default.
 
-    Paths: ``/v1/segment``, ``/v1/images``, ``/v1/query``, ``/v1/models``, ``/health``, ``/ready``, ``/metrics``,
-    ``/docs``. Run it with one worker process: the queue before the networks is in it.
+    ``detectors`` find objects, on ``device``, under other names; the first of them is their default.
+
+    Paths: ``/v1/segment``, ``/v1/detect``, ``/v1/images``, ``/v1/query``, ``/v1/models``, ``/health``, ``/ready``,
+    ``/metrics``, ``/docs``. Run it with one worker process: the queue before the networks is in it.
 
     Raises:
         ConfigError: without a model.
     """
     settings = settings or Settings()
-    service = Service(models, settings)
+    service = Service(models, settings, detectors=detectors, device=device)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -46,7 +55,7 @@ def create_app(models: Mapping[str, Predictor], settings: Settings | None = None
     app = FastAPIOffline(
         title="featalign",
         version=featalign.__version__,
-        description="Segmentation at any resolution, and at points.",
+        description="Segmentation at any resolution, and at points; objects and panoptic segments.",
         lifespan=lifespan,
         redoc_url=None,
     )

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, File, Path, Query, Request, Response, Up
 from fastapi.responses import JSONResponse
 
 from featalign.serve.answers import Segmentation, labels_png, numbers, overlay_png
+from featalign.serve.objects import Detection, detection, detection_png, segments_png
 from featalign.serve.problems import TooLargeError, responses
 from featalign.serve.question import Question
 from featalign.serve.schemas import KeptImage, ModelInfo, PointAnswer, PointQuery, QueryAnswer, State
@@ -99,6 +100,37 @@ async def segment(
 
 
 @router.post(
+    "/v1/detect",
+    tags=["images"],
+    response_class=Response,
+    openapi_extra=_UPLOAD,
+    responses={
+        200: {"model": Detection, "content": _PNG, "description": "The answer."},
+        **responses(404, 409, 415, 504),
+    },
+)
+async def detect(
+    service: Serving,
+    image: Image,
+    model: Model = "",
+    threshold: Annotated[float, Query(ge=0, le=1, description="Least score of an object.")] = 0.5,
+    output: Annotated[
+        Literal["json", "overlay", "segments"],
+        Query(description="overlay: PNG of what was found; segments: PNG of a panoptic answer's numbers."),
+    ] = "json",
+    masks: Annotated[bool, Query(description="With json: send the masks of objects.")] = True,
+) -> Response:
+    """Find the objects in an image, or divide it into segments."""
+    data = await image.read()
+    if output == "json":
+        render = partial(detection, masks=masks)
+        text = await service.detect(data, threshold, lambda answer: render(answer).model_dump_json(), model=model)
+        return Response(text, media_type="application/json")
+    picture = detection_png if output == "overlay" else segments_png
+    return Response(await service.detect(data, threshold, picture, model=model), media_type="image/png")
+
+
+@router.post(
     "/v1/images",
     tags=["points"],
     status_code=201,
@@ -143,7 +175,8 @@ def _point(probabilities: np.ndarray[Any, Any], classes: Classes, *, everything:
 @router.get("/v1/models", tags=["images"], responses=responses())
 async def models(service: Serving) -> list[ModelInfo]:
     """The models that can be asked, and what their class ids mean."""
-    return [ModelInfo.of(name, predictor) for name, predictor in service.models.items()]
+    found = [ModelInfo.of(name, predictor.model) for name, predictor in service.models.items()]
+    return found + [ModelInfo.of(name, detector) for name, detector in service.detectors.items()]
 
 
 @open_router.get("/health")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from featalign.inference import Predictor
-from featalign.models import Segmentor
+from featalign.inference import Network
+from featalign.models import Detector, Segmentor
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -26,16 +26,18 @@ class ModelInfo(BaseModel):
     name: str
     channels: int = Field(description="Of the images it reads.")
     points: bool = Field(description="Whether it can be asked at points.")
+    objects: bool = Field(description="Whether it finds objects: /v1/detect, not /v1/segment.")
     classes: list[ClassInfo]
 
     @classmethod
-    def of(cls, name: str, predictor: Predictor) -> ModelInfo:
-        """What is to be said of a predictor."""
-        classes = predictor.model.classes
+    def of(cls, name: str, model: Network | Detector) -> ModelInfo:
+        """What is to be said of a network."""
+        classes = model.classes
         return cls(
             name=name,
-            channels=predictor.model.in_channels,
-            points=isinstance(predictor.model, Segmentor),
+            channels=model.in_channels,
+            points=isinstance(model, Segmentor),
+            objects=isinstance(model, Detector),
             classes=[
                 ClassInfo(id=i, name=name, color=color)
                 for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True))

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from featalign.errors import ConfigError, did_you_mean
 from featalign.inference import Predictor
+from featalign.models import Detector
 from featalign.serve.batching import Batcher, Place
 from featalign.serve.images import decode
 from featalign.serve.metrics import Metrics
 from featalign.serve.networks import Ask, Encode, Labels, Pixels, Segment, segmentor
-from featalign.serve.problems import LateError, RequestError, UnknownError
+from featalign.serve.objects import Detect, Detected
+from featalign.serve.problems import CannotError, LateError, RequestError, UnknownError
 from featalign.serve.question import Question
 from featalign.serve.sessions import Kept, Sessions
 from featalign.serve.settings import Settings
@@ -39,16 +41,30 @@ class Segmented:
 
 
 class Service:
-    """Models by name, asked by many at once. The first is the one that is meant where none is named.
+    """Models by name, asked by many at once. The first of its kind is the one that is meant where none is named.
+
+    Args:
+        models: those that label every pixel.
+        settings: limits.
+        detectors: those that find objects, of any name that ``models`` has not.
+        device: where detectors run.
 
     Raises:
         ConfigError: without a model.
     """
 
-    def __init__(self, models: Mapping[str, Predictor], settings: Settings) -> None:
-        if not models:
+    def __init__(
+        self,
+        models: Mapping[str, Predictor],
+        settings: Settings,
+        *,
+        detectors: Mapping[str, Detector] | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.models, self.detectors = dict(models), dict(detectors or {})
+        if not self.models and not self.detectors:
             raise ConfigError("serve: needs at least one model")
-        self.models = dict(models)
+        self._device = device
         self.settings = settings
         self.metrics = Metrics()
         self.sessions = Sessions(keep_for=settings.keep_for, max_bytes=settings.keep_bytes)
@@ -73,7 +89,9 @@ class Service:
         tidying = asyncio.create_task(self._tidy())
         try:
             for name, predictor in self.models.items():
-                await self._try(name, predictor)
+                await self._try(name, Segment(predictor, Question()), predictor.model.in_channels)
+            for name, detector in self.detectors.items():
+                await self._try(name, Detect(detector, self._device, 1.0), detector.in_channels)
             self.ready = True
             yield
         finally:
@@ -98,6 +116,19 @@ class Service:
                 cost=question.network_pixels(pixels.shape[:2]),
             )
             return await self._in_thread(render, Segmented(name, pixels, labels, predictor.model.classes))
+
+        return await self._admitted(answer)
+
+    async def detect(
+        self, data: bytes, threshold: float, render: Callable[[Detected], T], *, model: str | None = None
+    ) -> T:
+        """What ``render``, in a thread, makes of the objects found. Raises RequestError."""
+        name, detector = self.choose_detector(model)
+
+        async def answer(place: Place) -> T:
+            pixels = await self._decoded(data, detector.in_channels)
+            found = await place.submit(Detect(detector, self._device, threshold), pixels, key=object(), cost=0)
+            return await self._in_thread(render, Detected(name, pixels, found))
 
         return await self._admitted(answer)
 
@@ -126,15 +157,18 @@ class Service:
 
     async def pixels(self, data: bytes, *, model: str | None = None) -> Pixels:
         """The image as the model reads it, decoded in a thread. Raises RequestError."""
-        channels, limit = self.choose(model)[1].model.in_channels, self.settings.max_pixels
-        return await self._in_thread(partial(decode, channels=channels, max_pixels=limit), data)
+        return await self._decoded(data, self.choose(model)[1].model.in_channels)
+
+    async def _decoded(self, data: bytes, channels: int) -> Pixels:
+        return await self._in_thread(partial(decode, channels=channels, max_pixels=self.settings.max_pixels), data)
 
     def choose(self, model: str | None) -> tuple[str, Predictor]:
-        """Name and predictor. Raises UnknownError."""
-        name = model or next(iter(self.models))
-        if name not in self.models:
-            raise UnknownError(f'model: no "{name}" is served here; {did_you_mean(name, self.models)}')
-        return name, self.models[name]
+        """Name and predictor. Raises UnknownError, or CannotError of a detector."""
+        return _chosen(model, self.models, self.detectors, "finds objects and labels no pixels; ask /v1/detect")
+
+    def choose_detector(self, model: str | None) -> tuple[str, Detector]:
+        """Name and detector. Raises UnknownError, or CannotError of a model that labels pixels."""
+        return _chosen(model, self.detectors, self.models, "labels pixels and finds no objects; ask /v1/segment")
 
     async def _admitted(self, answer: Callable[[Place], Any]) -> Any:
         with self.batcher.place() as place:
@@ -149,13 +183,23 @@ class Service:
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
-    async def _try(self, name: str, predictor: Predictor) -> None:
-        blank = np.zeros((64, 64, predictor.model.in_channels), dtype=np.uint8)
+    async def _try(self, name: str, run: Callable[[Sequence[Pixels]], Sequence[Any]], channels: int) -> None:
+        blank = np.zeros((64, 64, channels), dtype=np.uint8)
         with self.batcher.place() as place:
-            await place.submit(Segment(predictor, Question()), blank, key=name, cost=0)
+            await place.submit(run, blank, key=name, cost=0)
 
     async def _tidy(self) -> None:
         with suppress(asyncio.CancelledError):
             while True:
                 await asyncio.sleep(min(self.settings.keep_for, 10))
                 self.sessions.expire()
+
+
+def _chosen(model: str | None, ours: Mapping[str, T], others: Mapping[str, object], why: str) -> tuple[str, T]:
+    """The one of that name, or the first. ``why``: what to say of one of the ``others``."""
+    name = model or next(iter(ours), "") or next(iter(others))
+    if name in ours:
+        return name, ours[name]
+    if name in others:
+        raise CannotError(f'model "{name}" {why}')
+    raise UnknownError(f'model: no "{name}" is served here; {did_you_mean(name, [*ours, *others])}')

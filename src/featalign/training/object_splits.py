@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from featalign.data import DEFAULT_MAX_PIXELS, Finding
 from featalign.data.objects import (
     ObjectDataset,
     ObjectFiles,
@@ -89,6 +90,19 @@ def has_split(root: Path, recipe: DataRecipe, split: str, *, kind: Annotated) ->
     return bool({split, f"{split}2017", f"{split}2014"} & set(list_object_splits(root, kind=kind)))
 
 
+def examine(
+    root: Path, recipe: DataRecipe, split: str, *, kind: Annotated, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> list[Finding]:
+    """What is wrong or worth knowing about the files of a split."""
+    files, options = object_files(root, recipe, split, kind=kind), _options(recipe)
+    if kind == "panoptic":
+        segments = options.get("segments")
+        folder = None if segments is None else root / str(segments).format(split=split)
+        return check_panoptic(files.annotations, files.images, segments=folder, max_pixels=max_pixels)
+    masks = bool(options.get("masks", True))
+    return check_objects(files.annotations, files.images, masks=masks, max_pixels=max_pixels)
+
+
 def check_object_files(root: Path, recipe: DataRecipe, *, kind: Annotated, console: Console) -> None:
     """Read every file of the splits that ``recipe`` names, and cut one sample.
 
@@ -98,11 +112,7 @@ def check_object_files(root: Path, recipe: DataRecipe, *, kind: Annotated, conso
     """
     splits = [name for name in (recipe.train_split, recipe.val_split) if has_split(root, recipe, name, kind=kind)]
     for split in splits:
-        files = object_files(root, recipe, split, kind=kind)
-        if kind == "panoptic":
-            findings = check_panoptic(files.annotations, files.images)
-        else:
-            findings = check_objects(files.annotations, files.images, masks=bool(_options(recipe).get("masks", True)))
+        findings = examine(root, recipe, split, kind=kind)
         errors = [finding for finding in findings if finding.severity == "error"]
         if errors and recipe.on_error == "stop":
             shown = "\n".join(str(error) for error in errors[:_SHOWN])

@@ -177,7 +177,7 @@ def serve(
     precision: Precision = "fp32",
     max_memory: MaxMemory = None,
 ) -> None:
-    """Answer over HTTP: images to labels, overlays and polygons, points to classes. /docs says how.
+    """Answer over HTTP: images to labels, overlays, polygons and objects, points to classes. /docs says how.
 
     --set changes a limit (max_pixels, queue, batch, timeout, …; docs/serving.md lists them).
     """
@@ -186,10 +186,15 @@ def serve(
     require("serve")
     if page:
         require("try")
+    from featalign.cli.objects import finds_objects
     from featalign.cli.predicting import predictor
+    from featalign.models import load_detector
 
     settings = make_settings(host, token=token, hosts=names, overrides=overrides)
     folders, listening = named_runs(runs), listen(host, port)
+    detectors = {name: load_detector(run) for name, run in folders.items() if finds_objects(run)}
+    if page and len(detectors) == len(folders):
+        raise ConfigError("--demo: the page shows models that label pixels, and none of these does; leave it out")
     models = {
         name: predictor(
             run,
@@ -202,5 +207,6 @@ def serve(
             max_pixels=settings.max_pixels,
         )
         for name, run in folders.items()
+        if name not in detectors
     }
-    run_service(models, settings, listening, page=page, host=host)
+    run_service(models, settings, listening, detectors=detectors, device=device, page=page, host=host)

@@ -30,7 +30,17 @@ def check_data(
     from featalign.cli.reports import show_check
     from featalign.data import DEFAULT_MAX_PIXELS, parse_depth
     from featalign.data import check_data as check
+    from featalign.data.objects import object_kinds
 
+    kinds = object_kinds(folder) if layout in ("auto", "coco") else []
+    if kinds:
+        from featalign.cli.objects import check_objects_of
+
+        found = check_objects_of(folder, kinds, parse_settings(options), max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
+        save_json(json, found)
+        if found["errors"]:
+            raise typer.Exit(2)
+        return
     report = check(
         folder,
         layout=layout,
@@ -77,8 +87,8 @@ def info(
 
 
 def models() -> None:
-    """List the networks, their options with the defaults, and the names that an option takes."""
-    from featalign.models import list_models, model_choices, model_options
+    """List the networks, their options with the defaults, and the names that an option takes; then the detectors."""
+    from featalign.models import detector_options, list_detectors, list_models, model_choices, model_options
 
     for name in list_models():
         choices = model_choices(name)
@@ -88,6 +98,8 @@ def models() -> None:
             for option, default in model_options(name).items()
         ]
         table(rows, numbers=False)
+    out.print(", ".join(list_detectors()))
+    table([(f"  {option}", repr(default), "") for option, default in detector_options().items()], numbers=False)
 
 
 def recipes(

@@ -165,9 +165,12 @@ def compare(
     from functools import partial
 
     from featalign.cli.comparing import run_comparison
+    from featalign.cli.objects import refuse
     from featalign.cli.predicting import predictor
     from featalign.cli.scoring import Asked
 
+    for run in (run_a, run_b):
+        refuse(run, "only networks that label pixels are compared; `featalign eval --json` gives the scores of each")
     load = partial(
         predictor,
         device=device,

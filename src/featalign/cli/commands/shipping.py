@@ -32,6 +32,12 @@ def export(
     max_drop: Annotated[float, typer.Option(help="For int8: how much mIoU may fall; 0.01 is one point.")] = 0.01,
 ) -> None:
     """Write a model as ONNX, OpenVINO or a torch program, and compare the file with PyTorch at two sizes."""
+    from featalign.cli.objects import refuse
+
+    refuse(
+        run,
+        "how many answers an image has depends on what is in it, which no fixed graph follows; use predict or serve",
+    )
     from featalign.cli.exporting import export_run
 
     export_run(
@@ -65,6 +71,9 @@ def optimize(
     json: Json = None,
 ) -> None:
     """Prepare a model for inference: fold its batch norms, and measure here what that and half precision bring."""
+    from featalign.cli.objects import refuse
+
+    refuse(run, "it is prepared by nothing yet; predict and serve run it as it is")
     from featalign.cli.optimizing import optimize_run
 
     optimize_run(
@@ -96,6 +105,9 @@ def share(
     ] = [],  # noqa: B006 - Typer copies it
 ) -> None:
     """Give a model away: its two files and a card with classes, training, scores with protocol, licences and use."""
+    from featalign.cli.objects import refuse
+
+    refuse(run, "cards are of networks that label pixels; give away the folder RUN/model, which load_detector reads")
     from featalign.cli.sharing import share_run
     from featalign.models.card import Stated
 

@@ -6,7 +6,7 @@ from featalign.data.objects.dataset import ObjectDataset, open_objects
 from featalign.data.objects.panoptic import PanopticDataset, open_panoptic
 from featalign.data.objects.results import coco_results
 from featalign.data.objects.sample import ObjectSample, PanopticSample, detection_target, panoptic_target
-from featalign.data.objects.splits import ObjectFiles, find_objects, list_object_splits
+from featalign.data.objects.splits import ObjectFiles, find_objects, list_object_splits, object_kinds
 from featalign.data.objects.transforms import object_transform, panoptic_transform
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "detection_target",
     "find_objects",
     "list_object_splits",
+    "object_kinds",
     "object_transform",
     "open_objects",
     "open_panoptic",

@@ -63,6 +63,12 @@ def list_object_splits(root: Path | str, *, kind: Annotated) -> list[str]:
     return sorted(path.stem.removeprefix(f"{kind}_") for path in Path(root).glob(f"annotations/{kind}_*.json"))
 
 
+def object_kinds(root: Path | str) -> list[Annotated]:
+    """Which files of objects ``root`` has: ``instances``, ``panoptic``, both or none."""
+    kinds: tuple[Annotated, ...] = ("instances", "panoptic")
+    return [kind for kind in kinds if list_object_splits(root, kind=kind)]
+
+
 def _places(root: Path, split: str, *, kind: str, names: list[str], exact: bool) -> Iterator[Path]:
     for year in ("",) if exact else _YEARS:
         for name in names:

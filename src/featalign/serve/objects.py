@@ -1,0 +1,113 @@
+"""Detectors and panoptic networks as a service: what runs in the network's thread, and the forms of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from featalign.inference.objects import Objects
+from featalign.inference.panoptic import Segments, find
+from featalign.inference.photo import as_rgb
+from featalign.models import Detector
+from featalign.serve.answers import png
+from featalign.serve.networks import Pixels
+from featalign.serve.problems import CannotError
+
+Side = Annotated[float, Field(ge=0)]
+
+
+class Mask(BaseModel):
+    """COCO's compressed run lengths; pycocotools decodes them."""
+
+    size: list[int] = Field(description="Height and width.", min_length=2, max_length=2)
+    counts: str
+
+
+class Found(BaseModel):
+    """An object, or with ``id`` a segment of a panoptic answer."""
+
+    class_id: int
+    name: str
+    score: float = Field(ge=0, le=1)
+    bbox: list[float] | None = Field(None, description="Of an object: left, top, width and height in pixels.")
+    mask: Mask | None = Field(None, description="Of an object: null unless asked for, and where the network has none.")
+    id: int | None = Field(None, description="Of a segment: its number in the picture of output=segments.")
+    area: int | None = Field(None, description="Of a segment, in pixels.")
+
+
+class Detection(BaseModel):
+    """What is in an image, the surest first."""
+
+    model: str
+    height: int
+    width: int
+    found: list[Found]
+
+
+@dataclass(frozen=True)
+class Detected:
+    """An image and what was found in it."""
+
+    model: str
+    pixels: Pixels
+    found: Objects | Segments
+
+
+@dataclass(frozen=True)
+class Detect:
+    """Images to what is in them, one by one: detectors decide by each how much there is to do."""
+
+    model: Detector
+    device: str
+    threshold: float
+
+    def __call__(self, images: Sequence[Pixels]) -> Sequence[Objects | Segments]:
+        return [find(self.model, image, threshold=self.threshold, device=self.device) for image in images]
+
+
+def detection(answer: Detected, *, masks: bool) -> Detection:
+    """The answer in numbers."""
+    found = answer.found
+    rows: list[dict[str, Any]]
+    if isinstance(found, Segments):
+        rows = found.to_coco(image_id=0, file_name="")["segments_info"]
+    else:
+        rows = found.to_coco(image_id=0)
+    height, width = answer.pixels.shape[:2]
+    return Detection(
+        model=answer.model,
+        height=height,
+        width=width,
+        found=[_found(row, found.classes.names, masks=masks) for row in rows],
+    )
+
+
+def detection_png(answer: Detected) -> bytes:
+    """The image with boxes, masks and captions, or with segments, drawn over it."""
+    height, width = answer.pixels.shape[:2]
+    return png(answer.found.overlay(np.ascontiguousarray(as_rgb(answer.pixels, (height, width)))), level=1)
+
+
+def segments_png(answer: Detected) -> bytes:
+    """COCO's picture of the segments' numbers: red + 256 green + 65536 blue. Raises CannotError of a detector."""
+    if not isinstance(answer.found, Segments):
+        raise CannotError(f'model "{answer.model}" finds objects, which may overlap; ask for output=json or overlay')
+    return png(answer.found.to_png())
+
+
+def _found(row: dict[str, Any], names: Sequence[str], *, masks: bool) -> Found:
+    label = row["category_id"] - 1
+    mask = row.get("segmentation") if masks else None
+    return Found(
+        class_id=label,
+        name=names[label],
+        score=row["score"],
+        bbox=row.get("bbox"),
+        mask=None if mask is None else Mask(**mask),
+        id=row.get("id"),
+        area=row.get("area"),
+    )
