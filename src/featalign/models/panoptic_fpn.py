@@ -34,7 +34,8 @@ class PanopticFPN(MaskRCNN):
         backbone: the pyramid that both branches read.
         things: ids of the classes whose objects are told apart, ascending.
         stuff: ids of all other classes, ascending.
-        instance_weight, semantic_weight: of the losses, the paper's lambda_i and lambda_s; 1 and 0.5 on COCO.
+        instance_weight, semantic_weight: of the losses, the paper's lambda_i and lambda_s (section 3.2); 1 and 0.5 in
+            the published configuration for COCO.
         merging: how the branches' answers become one.
         options: of torchvision's ``MaskRCNN``.
 

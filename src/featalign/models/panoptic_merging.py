@@ -1,5 +1,5 @@
 """From overlapping objects and a class at each pixel to segments that do not overlap: things first, then stuff
-(Panoptic Segmentation, CVPR 2019, section 7; Panoptic Feature Pyramid Networks, CVPR 2019, section 3.1).
+(Panoptic Segmentation, CVPR 2019, section 7; Panoptic Feature Pyramid Networks, CVPR 2019, section 3.2).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""PointRend as the mask head of Mask R-CNN (CVPR 2020, section 4.1): coarse masks of boxes, drawn finer at points.
+"""PointRend as the mask head of Mask R-CNN (CVPR 2020, sections 3 and 4): coarse masks of boxes, drawn finer at points.
 
 box ─▶ P2 read at 14 x 14 points ─▶ 2x2 of stride 2 ─▶ MLP, 1024, 1024 ─▶ K masks of 7 x 7 logits ──┐
        P2 read at points of the box ─────────────────────────────────────────▶ PointHead ◀──read there──┘

@@ -1,4 +1,4 @@
-"""Random points, more of them where an answer is uncertain (PointRend, CVPR 2020, section 3.2)."""
+"""Random points, more of them where an answer is uncertain (PointRend, CVPR 2020, section 3.1)."""
 
 from __future__ import annotations
 

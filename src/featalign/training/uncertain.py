@@ -1,4 +1,4 @@
-"""Points where the answer is uncertain, to learn from besides the grid (PointRend, CVPR 2020, section 3.2)."""
+"""Points where the answer is uncertain, to learn from besides the grid (PointRend, CVPR 2020, section 3.1)."""
 
 from __future__ import annotations
 
