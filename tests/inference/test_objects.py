@@ -15,7 +15,7 @@ from featalign.data.objects import ObjectDataset, open_objects
 from featalign.errors import DataError
 from featalign.figures import object_overlay
 from featalign.inference import detect, score_detector
-from featalign.models import Detector
+from featalign.models import Detector, create_detector
 from featalign.spec import Classes
 
 pytest.importorskip("pycocotools", reason="pip install 'featalign[detection]'")
@@ -61,6 +61,24 @@ def test_knowing_everything_scores_one(dataset, masks):
     assert list(scores) == (["bbox", "segm"] if masks else ["bbox"])
     assert all(found.ap == pytest.approx(1) for found in scores.values())
     assert not model.training
+
+
+def test_masks_drawn_by_points_are_scored_and_shown(dataset):
+    torch.manual_seed(0)
+    model = create_detector(
+        "mask_rcnn",
+        point_head=True,
+        classes=dataset.classes,
+        backbone="resnet10t",
+        width=32,
+        min_size=None,
+        detections=5,
+    )
+    scores = score_detector(model, dataset, device="cpu")
+    assert all(0 <= scores[kind].ap <= 1 for kind in ("bbox", "segm"))
+    image = dataset[0]["image"].permute(1, 2, 0).numpy()
+    objects = detect(model, image, threshold=0.0, device="cpu")
+    assert objects.masks is not None and objects.masks.shape == (len(objects), *image.shape[:2])
 
 
 def test_images_and_annotations_that_are_left_out_are_not_missed(tmp_path):

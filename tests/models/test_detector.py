@@ -21,7 +21,7 @@ from featalign.models import (
 )
 from featalign.models.detector import DetectorName
 
-NAMES = get_args(DetectorName)
+NAMES = [name for name in get_args(DetectorName) if name != "panoptic_fpn"]
 
 
 def small(name: str, **options):
@@ -103,6 +103,8 @@ def test_a_fuse_of_ones_own_is_not_stored(tmp_path):
         ("fcos", {"anchors": (8, 16)}, r"five sizes in pixels, finest level first, got \(8, 16\)"),
         ("fcos", {"fuse": "fapm"}, 'did you mean "fapn"'),
         ("fcos", {"classes": 0}, "classes must be at least 1"),
+        ("fcos", {"point_head": True}, '"fcos" has no masks for a point_head to draw'),
+        ("mask_rcnn", {"things": [0]}, '"mask_rcnn" tells the objects of all classes apart'),
     ],
 )
 def test_wrong_options_are_refused(name, options, message):

@@ -1,6 +1,7 @@
-"""torchvision's detectors on the pyramids of this library, by name.
+"""torchvision's detectors, and panoptic networks, on the pyramids of this library, by name.
 
 images ──▶ FeaturePyramid ──▶ Faster R-CNN, Mask R-CNN, RetinaNet or FCOS ──▶ losses, or boxes, classes, scores, masks
+                          └─▶ Panoptic FPN ─────────────────────────────────▶ losses, or segments
 """
 
 from __future__ import annotations
@@ -20,20 +21,24 @@ from featalign.align.fuses import Fuse
 from featalign.errors import ConfigError, did_you_mean
 from featalign.models.factory import as_classes
 from featalign.models.feature_pyramid import FeaturePyramid, PyramidFuse, pyramid
+from featalign.models.panoptic_fpn import PanopticFPN
+from featalign.models.point_masks import draw_by_points
 from featalign.spec import Classes, Normalization
 
-DetectorName = Literal["faster_rcnn", "mask_rcnn", "retinanet", "fcos"]
-_TWO_STAGES = ("faster_rcnn", "mask_rcnn")
+DetectorName = Literal["faster_rcnn", "mask_rcnn", "retinanet", "fcos", "panoptic_fpn"]
+_TWO_STAGES = ("faster_rcnn", "mask_rcnn", "panoptic_fpn")
+_PANOPTIC = ("panoptic_fpn",)
+_POINT_HEADS = ("mask_rcnn", "panoptic_fpn")
 _LEVELS = 5
 
 
 class Detector(nn.Module):
-    """A detector of torchvision with what its images and its answers mean.
+    """A detector, or a panoptic network, with what its images and its answers mean.
 
     Attributes:
-        network: the torchvision module.
+        network: the module itself, torchvision's or made like one.
         config: the keyword arguments of :func:`create_detector` that build it again.
-        classes: names and colours of the K classes; 0 … K-1 here, 1 … K in ``network``.
+        classes: names and colours of the K classes; 0 … K-1 here, 1 … K in what ``network`` says of boxes.
         things: ids of the classes whose objects are told apart; all of them, unless the network is panoptic.
         normalization: of the images; ``network`` applies it.
     """
@@ -114,11 +119,13 @@ def create_detector(
     min_size: int | None = 800,
     max_size: int = 1333,
     detections: int = 100,
+    point_head: bool = False,
+    things: Sequence[int] | None = None,
 ) -> Detector:
     """Build a detector: ``create_detector("mask_rcnn", fuse="fapn", classes=80)``.
 
     Args:
-        name: ``faster_rcnn``, ``mask_rcnn``, ``retinanet`` or ``fcos``.
+        name: ``faster_rcnn``, ``mask_rcnn``, ``retinanet``, ``fcos`` or ``panoptic_fpn``.
         classes: how many, their names, or names with colours; background is none of them.
         fuse, backbone, pretrained, in_channels, width, norm, frozen_norms, frozen_levels: of the pyramid, see
             :func:`~featalign.models.pyramid`. Levels and top are those of the detector: strides 4 … 64, or 8 … 128 for
@@ -128,15 +135,21 @@ def create_detector(
         min_size, max_size: images are resized so that the shorter side is ``min_size``, but the longer one at most
             ``max_size``. None for ``min_size`` leaves them as they are.
         detections: most objects that are found in an image.
+        point_head: whether PointRend draws the masks, see :mod:`featalign.models.point_masks`; of ``mask_rcnn`` and
+            ``panoptic_fpn``.
+        things: of panoptic networks: ids of the classes whose objects are told apart; the others are stuff.
 
     Raises:
-        ConfigError: for an unknown name, or an option that a part cannot use.
+        ConfigError: for an unknown name, or an option that a part cannot use or lacks.
     """
     if name not in get_args(DetectorName):
         raise ConfigError(f'unknown detector "{name}": {did_you_mean(name, get_args(DetectorName))}')
     if anchors is not None and (len(anchors) != _LEVELS or min(anchors) < 1):
         raise ConfigError(f"anchors must be five sizes in pixels, finest level first, got {tuple(anchors)}")
+    if point_head and name not in _POINT_HEADS:
+        raise ConfigError(f'"{name}" has no masks for a point_head to draw; {" and ".join(_POINT_HEADS)} have')
     kinds = as_classes(classes)
+    apart = _things(name, things, len(kinds))
     parts: dict[str, Any] = {
         "fuse": fuse,
         "backbone": backbone,
@@ -149,7 +162,7 @@ def create_detector(
     levels: dict[str, Any] = {} if name in _TWO_STAGES else {"levels": (8, 16, 32), "top": "p6p7"}
     network = _BUILDERS[name](
         pyramid(pretrained=pretrained, **parts, **levels),
-        num_classes=len(kinds) + 1,
+        **_told(apart, len(kinds)),
         min_size=min_size or max_size,
         max_size=max_size,
         **_anchored(name, anchors),
@@ -158,15 +171,19 @@ def create_detector(
     )
     if min_size is None:
         network.transform = SameSize(in_channels)
+    if point_head:
+        draw_by_points(network, classes=len(apart or kinds), stride=network.backbone.strides[0])
     if callable(fuse):  # a part of the user's own has no name to store
-        return Detector(network, kinds, {}, in_channels=in_channels)
+        return Detector(network, kinds, {}, in_channels=in_channels, things=apart)
     stored = {
         "anchors": anchors and list(anchors),
         "min_size": min_size,
         "max_size": max_size,
         "detections": detections,
+        "point_head": point_head,
+        "things": apart,
     }
-    return Detector(network, kinds, {"name": name, **parts, **stored}, in_channels=in_channels)
+    return Detector(network, kinds, {"name": name, **parts, **stored}, in_channels=in_channels, things=apart)
 
 
 def list_detectors() -> list[str]:
@@ -180,12 +197,33 @@ def detector_options() -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.name not in ("name", "classes")}
 
 
-_BUILDERS: dict[DetectorName, Callable[..., nn.Module]] = {
+_BUILDERS: dict[DetectorName, Callable[..., Any]] = {
     "faster_rcnn": detection.FasterRCNN,
     "mask_rcnn": detection.MaskRCNN,
     "retinanet": detection.RetinaNet,
     "fcos": detection.FCOS,
+    "panoptic_fpn": PanopticFPN,
 }
+
+
+def _things(name: DetectorName, things: Sequence[int] | None, classes: int) -> list[int] | None:
+    """``things`` in order, None for networks that tell the objects of all classes apart."""
+    if name not in _PANOPTIC:
+        if things is not None:
+            raise ConfigError(f'"{name}" tells the objects of all classes apart; things are of {", ".join(_PANOPTIC)}')
+        return None
+    if things is None:
+        raise ConfigError(f'"{name}" needs things: the ids of the classes whose objects are told apart')
+    if len(set(things)) != len(things) or not all(0 <= label < classes for label in things):
+        raise ConfigError(f"things must be different class ids in 0 … {classes - 1}, got {list(things)}")
+    return sorted(things)
+
+
+def _told(things: Sequence[int] | None, classes: int) -> dict[str, Any]:
+    """What a network is told of its classes."""
+    if things is None:
+        return {"num_classes": classes + 1}
+    return {"things": things, "stuff": [label for label in range(classes) if label not in things]}
 
 
 def _anchored(name: DetectorName, anchors: Sequence[int] | None) -> dict[str, AnchorGenerator]:

@@ -1,10 +1,10 @@
-"""PointRend for semantic segmentation (CVPR 2020, sections 3 and 4.2): a head that answers at single points.
+"""PointRend for semantic segmentation (CVPR 2020, sections 3 and 5): a head that answers at single points.
 
 images ─▶ backbone ─▶ pathway ─┬─▶ P2 (B, width, h, w) ──read at a point──┬─▶ MLP ─▶ K logits of the point
                                └─▶ head ─▶ coarse logits (B, K, h, w) ────┘
 
 The coarse answer is refined where it is uncertain: ``mode="adaptive"`` asks there, level by level, as the paper's
-subdivision does; ``training.query: uncertain`` draws the points of its section 3.2 to learn from. FaPN's Tables 1, 2
+subdivision does; ``training.query: uncertain`` draws the points of its section 3.1 to learn from. FaPN's Tables 1, 2
 and 4 have this head on top (FaPN section 4).
 """
 

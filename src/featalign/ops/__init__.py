@@ -8,6 +8,7 @@ from featalign.ops.gather import gather_rows, gather_sum
 from featalign.ops.queries import Queries, Window, grid_queries, phases, pixel_queries, point_queries, windows
 from featalign.ops.resize import LinearTaps, linear_taps, resize
 from featalign.ops.sampling import sample_at
+from featalign.ops.uncertain import class_margin, draw_uncertain, mask_margin
 from featalign.ops.warp import warp
 
 __all__ = [
@@ -19,14 +20,17 @@ __all__ = [
     "Taps",
     "Window",
     "carafe",
+    "class_margin",
     "cross_cells",
     "cross_offsets",
     "deform_conv",
+    "draw_uncertain",
     "gather_rows",
     "gather_sum",
     "grid_queries",
     "grid_taps",
     "linear_taps",
+    "mask_margin",
     "nearest",
     "phases",
     "pixel_axes",
