@@ -19,9 +19,9 @@ from featalign.models import (
     save_detector,
     save_model,
 )
-from featalign.models.detector import DetectorName
+from featalign.models.detector_factory import DetectionName
 
-NAMES = [name for name in get_args(DetectorName) if name != "panoptic_fpn"]
+NAMES = get_args(DetectionName)
 
 
 def small(name: str, **options):

@@ -1,6 +1,7 @@
 """The networks, how to build them by name, and how to store and load them."""
 
-from featalign.models.detector import Detector, create_detector, detector_options, list_detectors
+from featalign.models.detector import Detector
+from featalign.models.detector_factory import create_detector, detector_options, list_detectors
 from featalign.models.detector_storage import load_detector, save_detector
 from featalign.models.factory import add_network, create_model, list_models, model_choices, model_options
 from featalign.models.feature_pyramid import FeaturePyramid, Neck, pyramid

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from featalign.errors import DataError, WeightsError
-from featalign.models.detector import Detector, create_detector
+from featalign.models.detector import Detector
+from featalign.models.detector_factory import create_detector
 from featalign.models.storage import (
     CONFIG,
     WEIGHTS,

@@ -1,0 +1,183 @@
+"""torchvision's detectors, and panoptic networks, on the pyramids of this library, by name.
+
+images ──▶ FeaturePyramid ──▶ Faster R-CNN, Mask R-CNN, RetinaNet or FCOS ──▶ losses, or boxes, classes, scores, masks
+                          └─▶ Panoptic FPN ─────────────────────────────────▶ losses, or segments
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from torchvision.models import detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+from featalign.align.fapn import Norm
+from featalign.align.fuses import Fuse
+from featalign.errors import ConfigError, did_you_mean
+from featalign.models.detector import Detector, SameSize, normalized
+from featalign.models.factory import as_classes
+from featalign.models.feature_pyramid import PyramidFuse, pyramid
+from featalign.models.panoptic_fpn import PanopticFPN
+from featalign.models.point_masks import draw_by_points
+from featalign.spec import Classes
+
+DetectionName = Literal["faster_rcnn", "mask_rcnn", "retinanet", "fcos"]
+PanopticName = Literal["panoptic_fpn"]
+DetectorName = Literal[DetectionName, PanopticName]
+_LEVELS = 5
+
+
+def create_detector(
+    name: DetectorName,
+    *,
+    classes: int | Sequence[str] | Classes,
+    fuse: PyramidFuse | Fuse = "fapn",
+    backbone: str = "resnet50",
+    pretrained: bool | str = False,
+    in_channels: int = 3,
+    width: int = 256,
+    norm: Norm | None = None,
+    frozen_norms: bool = False,
+    frozen_levels: int = 0,
+    anchors: Sequence[int] | None = None,
+    min_size: int | None = 800,
+    max_size: int = 1333,
+    detections: int = 100,
+    point_head: bool = False,
+    things: Sequence[int] | None = None,
+) -> Detector:
+    """Build a detector: ``create_detector("mask_rcnn", fuse="fapn", classes=80)``.
+
+    Args:
+        name: ``faster_rcnn``, ``mask_rcnn``, ``retinanet``, ``fcos`` or ``panoptic_fpn``.
+        classes: how many, their names, or names with colours; background is none of them.
+        fuse, backbone, pretrained, in_channels, width, norm, frozen_norms, frozen_levels: of the pyramid, see
+            :func:`~featalign.models.pyramid`. Levels and top are those of the detector: strides 4 … 64, or 8 … 128 for
+            ``retinanet`` and ``fcos``.
+        anchors: side of the anchor at each of the five levels, in pixels of the resized image, finest first;
+            torchvision's by default.
+        min_size, max_size: images are resized so that the shorter side is ``min_size``, but the longer one at most
+            ``max_size``. None for ``min_size`` leaves them as they are.
+        detections: most objects that are found in an image.
+        point_head: whether PointRend draws the masks, see :mod:`featalign.models.point_masks`; of ``mask_rcnn`` and
+            ``panoptic_fpn``.
+        things: of panoptic networks: ids of the classes whose objects are told apart; the others are stuff.
+
+    Raises:
+        ConfigError: for an unknown name, or an option that a part cannot use or lacks.
+    """
+    if name not in _KINDS:
+        raise ConfigError(f'unknown detector "{name}": {did_you_mean(name, list(_KINDS))}')
+    kind = _KINDS[name]
+    if point_head and not kind.masks:
+        masked = " and ".join(other for other, its in _KINDS.items() if its.masks)
+        raise ConfigError(f'"{name}" has no masks for a point_head to draw; {masked} have')
+    named = as_classes(classes)
+    apart = _things(name, things, len(named))
+    parts: dict[str, Any] = {
+        "fuse": fuse,
+        "backbone": backbone,
+        "in_channels": in_channels,
+        "width": width,
+        "norm": norm,
+        "frozen_norms": frozen_norms,
+        "frozen_levels": frozen_levels,
+    }
+    network = kind.build(
+        pyramid(pretrained=pretrained, **parts, **kind.levels),
+        **_told(apart, len(named)),
+        **_anchored(name, anchors),
+        **{kind.detections: detections},
+        min_size=min_size or max_size,
+        max_size=max_size,
+        **normalized(in_channels),
+    )
+    if min_size is None:
+        network.transform = SameSize(in_channels)
+    if point_head:
+        draw_by_points(network, classes=len(apart or named), stride=network.backbone.strides[0])
+    if callable(fuse):  # a part of the user's own has no name to store
+        return Detector(network, named, {}, in_channels=in_channels, things=apart)
+    stored = {
+        "anchors": anchors and list(anchors),
+        "min_size": min_size,
+        "max_size": max_size,
+        "detections": detections,
+        "point_head": point_head,
+        "things": apart,
+    }
+    return Detector(network, named, {"name": name, **parts, **stored}, in_channels=in_channels, things=apart)
+
+
+def list_detectors() -> list[str]:
+    """The names that :func:`create_detector` takes."""
+    return list(_KINDS)
+
+
+def detector_options() -> dict[str, Any]:
+    """Every option of :func:`create_detector` with its default."""
+    parameters = inspect.signature(create_detector).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in ("name", "classes")}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a name stands for: the network, the pyramid it reads, and what it calls the options."""
+
+    build: Callable[..., Any]
+    levels: dict[str, Any] = field(default_factory=dict)
+    anchors: str = "rpn_anchor_generator"
+    octave: bool = False
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    detections: str = "box_detections_per_img"
+    masks: bool = False
+
+
+_ONE_STAGE: dict[str, Any] = {
+    "levels": {"levels": (8, 16, 32), "top": "p6p7"},
+    "anchors": "anchor_generator",
+    "detections": "detections_per_img",
+}
+_KINDS: dict[str, _Kind] = {
+    "faster_rcnn": _Kind(detection.FasterRCNN),
+    "mask_rcnn": _Kind(detection.MaskRCNN, masks=True),
+    "retinanet": _Kind(detection.RetinaNet, octave=True, **_ONE_STAGE),
+    "fcos": _Kind(detection.FCOS, ratios=(1.0,), **_ONE_STAGE),
+    "panoptic_fpn": _Kind(PanopticFPN, masks=True),
+}
+
+
+def _things(name: str, things: Sequence[int] | None, classes: int) -> list[int] | None:
+    """``things`` in order, None for networks that tell the objects of all classes apart."""
+    panoptic = get_args(PanopticName)
+    if name not in panoptic:
+        if things is not None:
+            raise ConfigError(f'"{name}" tells the objects of all classes apart; things are of {", ".join(panoptic)}')
+        return None
+    if things is None:
+        raise ConfigError(f'"{name}" needs things: the ids of the classes whose objects are told apart')
+    if len(set(things)) != len(things) or not all(0 <= label < classes for label in things):
+        raise ConfigError(f"things must be different class ids in 0 … {classes - 1}, got {list(things)}")
+    return sorted(things)
+
+
+def _told(things: Sequence[int] | None, classes: int) -> dict[str, Any]:
+    """What a network is told of its classes."""
+    if things is None:
+        return {"num_classes": classes + 1}
+    return {"things": things, "stuff": [label for label in range(classes) if label not in things]}
+
+
+def _anchored(name: str, anchors: Sequence[int] | None) -> dict[str, AnchorGenerator]:
+    """Of each level one size in the network's shapes, or three sizes to the octave, as RetinaNet has them."""
+    if anchors is None:
+        return {}
+    if len(anchors) != _LEVELS or min(anchors) < 1:
+        raise ConfigError(f"anchors must be five sizes in pixels, finest level first, got {tuple(anchors)}")
+    kind = _KINDS[name]
+    thirds = (0, 1, 2) if kind.octave else (0,)
+    sizes = tuple(tuple(int(side * 2 ** (third / 3)) for third in thirds) for side in anchors)
+    return {kind.anchors: AnchorGenerator(sizes, (kind.ratios,) * _LEVELS)}
