@@ -185,7 +185,7 @@ def test_best_model_is_stored_again_if_the_end_came_before(tmp_path: Path, tiny:
     recipe = tiny(*STEPS, "training.checkpoint_every=null")
     go(tmp_path / "whole", recipe)
     with pytest.raises(RuntimeError, match="as if killed"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("featalign.training.assembly.save_model", _as_if_killed)
+        patch.setattr("featalign.training.semantic.save_model", _as_if_killed)
         go(tmp_path / "run", recipe)
     assert checkpoints(tmp_path / "run") == ["step-00000003-validated"]
     go(tmp_path / "run", recipe)

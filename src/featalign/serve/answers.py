@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 from featalign.figures import overlay, palette_image
 from featalign.figures.polygons import Polygon, polygons
 from featalign.inference.photo import as_rgb
+from featalign.serve.answered import Segmented
 from featalign.serve.networks import Labels
 from featalign.serve.problems import TooLargeError
-from featalign.serve.service import Segmented
 
 Corner = Annotated[list[int], Field(min_length=2, max_length=2)]
 

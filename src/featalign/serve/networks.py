@@ -14,7 +14,9 @@ from torch import Tensor
 
 from featalign.data import normalize
 from featalign.inference import Predictor
-from featalign.models import Segmentor
+from featalign.inference.objects import Objects
+from featalign.inference.panoptic import Segments, find
+from featalign.models import Detector, Segmentor
 from featalign.serve.problems import CannotError
 from featalign.serve.question import Question
 from featalign.serve.sessions import Kept
@@ -36,6 +38,18 @@ class Segment:
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         labels = asked.labels(batch, size=self.question.size, input_size=self.question.input_size)
         return list(labels.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Detect:
+    """Images to what is in them, one by one: detectors decide by each how much there is to do."""
+
+    model: Detector
+    device: str
+    threshold: float
+
+    def __call__(self, images: Sequence[Pixels]) -> Sequence[Objects | Segments]:
+        return [find(self.model, image, threshold=self.threshold, device=self.device) for image in images]
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,17 @@
-"""Detectors and panoptic networks as a service: what runs in the network's thread, and the forms of its answers."""
+"""The forms of what detectors and panoptic networks answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from featalign.inference.objects import Objects
-from featalign.inference.panoptic import Segments, find
+from featalign.inference.panoptic import Segments
 from featalign.inference.photo import as_rgb
-from featalign.models import Detector
+from featalign.serve.answered import Detected
 from featalign.serve.answers import png
-from featalign.serve.networks import Pixels
 from featalign.serve.problems import CannotError
 
 Side = Annotated[float, Field(ge=0)]
@@ -46,27 +43,6 @@ class Detection(BaseModel):
     height: int
     width: int
     found: list[Found]
-
-
-@dataclass(frozen=True)
-class Detected:
-    """An image and what was found in it."""
-
-    model: str
-    pixels: Pixels
-    found: Objects | Segments
-
-
-@dataclass(frozen=True)
-class Detect:
-    """Images to what is in them, one by one: detectors decide by each how much there is to do."""
-
-    model: Detector
-    device: str
-    threshold: float
-
-    def __call__(self, images: Sequence[Pixels]) -> Sequence[Objects | Segments]:
-        return [find(self.model, image, threshold=self.threshold, device=self.device) for image in images]
 
 
 def detection(answer: Detected, *, masks: bool) -> Detection:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,28 +15,17 @@ from numpy.typing import NDArray
 from featalign.errors import ConfigError, did_you_mean
 from featalign.inference import Predictor
 from featalign.models import Detector
+from featalign.serve.answered import Detected, Segmented
 from featalign.serve.batching import Batcher, Place
 from featalign.serve.images import decode
 from featalign.serve.metrics import Metrics
-from featalign.serve.networks import Ask, Encode, Labels, Pixels, Segment, segmentor
-from featalign.serve.objects import Detect, Detected
+from featalign.serve.networks import Ask, Detect, Encode, Pixels, Segment, segmentor
 from featalign.serve.problems import CannotError, LateError, RequestError, UnknownError
 from featalign.serve.question import Question
 from featalign.serve.sessions import Kept, Sessions
 from featalign.serve.settings import Settings
-from featalign.spec import Classes
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Segmented:
-    """An image and the answer, whose sizes may differ."""
-
-    model: str
-    pixels: Pixels
-    labels: Labels
-    classes: Classes
 
 
 class Service:

@@ -16,11 +16,12 @@ from PIL import Image, ImageDraw
 from featalign.figures import colorize, overlay
 from featalign.figures.drawing import display_size, scale_labels, scale_photo
 from featalign.inference.photo import as_rgb
+from featalign.serve.answered import Segmented
 from featalign.serve.answers import ClassShare, labels_png, shares
 from featalign.serve.networks import Pixels
 from featalign.serve.problems import RequestError, UnknownError
 from featalign.serve.question import Question
-from featalign.serve.service import Segmented, Service
+from featalign.serve.service import Service
 from featalign.spec import Classes
 
 LARGEST_PICTURE = 4096

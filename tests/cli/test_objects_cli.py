@@ -1,0 +1,165 @@
+"""The commands on detectors and panoptic networks: what they write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from object_data import write_objects
+from PIL import Image
+
+from featalign.cli import main
+from featalign.models import load_detector
+
+pytest.importorskip("pycocotools", reason="needs featalign[detection]")
+
+OPTIONS = {"min_size": None, "anchors": [8, 16, 32, 64, 128], "detections": 10}
+RECIPE = {
+    "model": {"align": "fapn", "backbone": "resnet10t", "width": 16, "options": OPTIONS},
+    "data": {"whole": True, "jitter": 0.0, "workers": 0},
+    "training": {"iterations": 2, "batch": 2, "validate_every": 2, "log_every": 1, "optimizer": "adamw", "lr": 0.001},
+}
+
+
+@pytest.fixture
+def featalign(monkeypatch):
+    """Runs the command line; gives the exit code."""
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["featalign", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return int(done.value.code or 0)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_objects(tmp_path_factory.mktemp("objects"), images=3)
+
+
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("recipes")
+    for name in ("mask_rcnn", "panoptic_fpn"):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({**RECIPE, "model": {"name": name, **RECIPE["model"]}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(data, recipes, tmp_path_factory) -> dict[str, Path]:
+    """A run of each kind."""
+    from featalign.training import load_recipe
+    from featalign.training.run import train
+
+    root = tmp_path_factory.mktemp("runs")
+    for path in recipes.glob("*.yaml"):
+        train(load_recipe(path), data=data, out=root / path.stem)
+    return {path.stem: path for path in root.iterdir()}
+
+
+def test_train_goes_on_where_it_ended(featalign, data, recipes, tmp_path, capsys):
+    recipe = recipes / "mask_rcnn.yaml"
+    assert featalign("train", recipe, "--data", data, "--out", tmp_path / "run", "--set", "training.iterations=1") == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert {"loss", "loss_mask", "loss_objectness"} <= set(rows[0])
+    validations = [row for row in rows if row["kind"] == "validation"]
+    assert validations and {"ap", "box", "mask"} <= set(validations[-1])
+    assert load_detector(tmp_path / "run").config["name"] == "mask_rcnn"
+    assert featalign("train", recipe, "--data", data, "--out", tmp_path / "run") == 2
+    assert "training.iterations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("mask_rcnn", {"bbox", "segm"}), ("panoptic_fpn", {"all", "things", "stuff"})]
+)
+def test_eval(featalign, runs, data, tmp_path, capsys, name, found):
+    assert featalign("eval", runs[name], "--data", data, "--split", "val", "--json", tmp_path / "scores.json") == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["images"] == 3 and found <= set(scores)
+    assert "disc" in capsys.readouterr().out
+    assert featalign("eval", runs[name], "--data", data, "--split", "val", "--scales", "0.5,1") == 2
+    assert "--scales is for networks that label every pixel" in capsys.readouterr().err
+
+
+def test_predict_objects(featalign, runs, data, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "bad.png").write_text("not an image")
+    Image.open(data / "val" / "001.png").save(tmp_path / "images" / "good.png")
+    out = tmp_path / "out"
+    assert featalign("predict", runs["mask_rcnn"], tmp_path / "images", "--out", out, "--threshold", "0.01") == 2
+    content = json.loads((out / "objects" / "good.json").read_text())
+    assert (content["height"], content["width"]) == (64, 64)
+    assert all(row["category"] in ("disc", "square") and row["score"] >= 0.01 for row in content["objects"])
+    assert Image.open(out / "overlays" / "good.png").height == 64
+    assert "bad.png" in (out / "failures.jsonl").read_text()
+    before = (out / "objects" / "good.json").stat().st_mtime_ns
+    assert featalign("predict", runs["mask_rcnn"], data / "val", "--out", out, "--threshold", "0.01", "--resume") == 0
+    assert (out / "objects" / "good.json").stat().st_mtime_ns == before
+    assert len(list((out / "objects").glob("*.json"))) == 4
+    assert featalign("predict", runs["mask_rcnn"], data / "val", "--out", out, "--threshold", "0.9", "--resume") == 2
+
+
+def test_predict_segments(featalign, runs, data, tmp_path):
+    assert featalign("predict", runs["panoptic_fpn"], data / "val" / "001.png", "--out", tmp_path) == 0
+    content = json.loads((tmp_path / "segments" / "001.json").read_text())
+    numbers = np.asarray(Image.open(tmp_path / "segments" / "001.png").convert("RGB")).astype(int) @ (1, 256, 256**2)
+    for row in content["segments"]:
+        assert (numbers == row["id"]).sum() == row["area"] > 0
+    assert set(np.unique(numbers)) - {0} == {row["id"] for row in content["segments"]}
+
+
+def test_explain_info_and_check(featalign, runs, data, tmp_path, capsys):
+    image = data / "val" / "001.png"
+    assert featalign("explain", runs["mask_rcnn"], image, "--out", tmp_path / "why") == 0
+    assert (tmp_path / "why" / "overview.png").is_file() and len(list((tmp_path / "why").iterdir())) > 2
+    assert featalign("info", runs["panoptic_fpn"]) == 0
+    assert "panoptic_fpn" in capsys.readouterr().out
+    assert featalign("check-data", data) == 0
+    assert "panoptic_train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "RUN", "--to", "onnx", "--out", "x.onnx"),
+        ("optimize", "RUN"),
+        ("compare", "RUN", "RUN", "--data", "DATA", "--out", "compared"),
+        ("share", "RUN", "--to", "shared"),
+    ],
+)
+def test_what_cannot_be_done_says_why(featalign, runs, data, tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    places = {"RUN": runs["mask_rcnn"], "DATA": data}
+    assert featalign(*(places.get(part, part) for part in command)) == 2
+    assert "finds objects" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.query=mixed", "training.query is for networks that label pixels"),
+        ("loss.dice=1.0", "brings losses of its own"),
+        ("data.depth=16", "8 bits"),
+        ("model.options={corners: 3}", "corners"),
+        ("model.options={anchors: [8, 16]}", "five sizes"),
+        ("model.align=fapm", "fapm"),
+        ("data.train_split=tain", "train"),
+        ("data.layout=voc", "COCO's layout"),
+    ],
+)
+def test_wrong_recipes(featalign, data, recipes, tmp_path, capsys, override, message):
+    recipe = recipes / "mask_rcnn.yaml"
+    assert featalign("train", recipe, "--data", data, "--out", tmp_path / "run", "--set", override) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_data_without_annotations(featalign, recipes, tmp_path, capsys):
+    (tmp_path / "train").mkdir()
+    assert featalign("train", recipes / "mask_rcnn.yaml", "--data", tmp_path, "--out", tmp_path / "run") == 2
+    assert "annotations/instances_*.json" in capsys.readouterr().err
