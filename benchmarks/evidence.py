@@ -2,8 +2,8 @@
 
     python benchmarks/evidence.py benchmarks/results/camvid-short.jsonl docs/evidence.md
 
-What lies between the two marks of the page is replaced. A difference is called one only where its 95 % interval by
-Student's t over the seeds that both rows share leaves out 0.
+What lies between the two marks of the page is replaced, and so are the two charts beside it. A difference is called one
+only where its 95 % interval by Student's t over the seeds that both rows share leaves out 0.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from charts import Line, chart
 
 MARKS = "<!-- evidence: begin -->", "<!-- evidence: end -->"
 BASE = "bilinear"
@@ -72,7 +74,7 @@ def native(rows: Rows) -> str:
     lines = []
     for row, seeds in rows.items():
         for key in next(iter(seeds.values()))["test"]:
-            if key.startswith("960x720"):
+            if key.startswith("960x720 "):
                 tests = [found["test"][key] for found in seeds.values()]
                 scores = [spread(test["miou"] for test in tests), spread(test["pixel_accuracy"] for test in tests)]
                 bands = [spread(test["bands"][width] for test in tests) for width in WIDTHS]
@@ -104,6 +106,19 @@ def finer(rows: Rows) -> list[str]:
     return lines
 
 
+def refined(rows: Rows) -> list[str]:
+    """What asking a point head where the coarse answer is uncertain brought over that answer, resized."""
+    lines = []
+    for row, seeds in rows.items():
+        tests = [found["test"] for found in seeds.values() if "480x360 resized" in found["test"]]
+        pairs = (("480x360", "480x360 resized"), ("960x720 adaptive", "960x720 resized"))
+        for asked, coarse in pairs if tests else ():
+            for name, score in (("mIoU", _miou), ("mIoU within 3 px", _band)):
+                found = [score(test[asked]) - score(test[coarse]) for test in tests]
+                lines.append(f"- `{row}` at {asked.split()[0]}, {name}: {difference(found)}")
+    return lines
+
+
 def difference(found: list[float]) -> str:
     """In points, with the verdict."""
     points = [100 * value for value in found]
@@ -124,30 +139,48 @@ def _band(test: dict[str, Any]) -> float:
     return float(test["bands"]["3"])
 
 
-def curves(rows: Rows) -> str:
+def bands(rows: Rows) -> dict[str, Line]:
+    """Test mIoU at 480x360 over the width of the band around boundaries, means over the seeds."""
+    tests = {row: [found["test"]["480x360"]["bands"] for found in seeds.values()] for row, seeds in rows.items()}
+    return {
+        row: [(int(width), 100 * statistics.mean(band[width] for band in found)) for width in WIDTHS]
+        for row, found in tests.items()
+    }
+
+
+def learning(rows: Rows) -> dict[str, Line]:
     """Validation mIoU over the iterations, means over the seeds."""
-    steps = [str(step) for step, _ in next(iter(next(iter(rows.values())).values()))["curve"]]
-    lines = []
-    for row, seeds in rows.items():
-        columns = zip(*([miou for _, miou in found["curve"]] for found in seeds.values()), strict=True)
-        lines.append([f"`{row}`", *(f"{100 * statistics.mean(column):.1f}" for column in columns)])
-    return table(["row", *steps], lines)
+    return {
+        row: [
+            (points[0][0], 100 * statistics.mean(miou for _, miou in points))
+            for points in zip(*(found["curve"] for found in seeds.values()), strict=True)
+        ]
+        for row, seeds in rows.items()
+    }
 
 
-def page(rows: Rows) -> str:
+def page(rows: Rows, name: str) -> str:
     parts = [
         ("## At 480x360", [networks(rows)]),
         ("## At 960x720, from 480x360", [native(rows)]),
         ("## Against the bilinear row", against_base(rows)),
         ("## Asking every pixel", finer(rows)),
-        ("## Validation while training", [curves(rows)]),
+        ("## Refined at points", refined(rows)),
+        ("## By the width of the band", [f"![test mIoU over the width of the band]({name}-bands.svg)"]),
+        ("## Validation while training", [f"![validation mIoU over the iterations]({name}-learning.svg)"]),
     ]
     return "\n\n".join(f"{title}\n\n" + "\n".join(lines) for title, lines in parts if lines)
 
 
 def main(store: Path, target: Path) -> None:
+    rows = read(store)
     before, rest = target.read_text().split(MARKS[0])
-    target.write_text(f"{before}{MARKS[0]}\n{page(read(store))}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+    target.write_text(f"{before}{MARKS[0]}\n{page(rows, target.stem)}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+    for name, lines, across in (
+        ("bands", bands(rows), "width of the band around boundaries, pixels"),
+        ("learning", learning(rows), "iterations"),
+    ):
+        target.with_name(f"{target.stem}-{name}.svg").write_text(chart(lines, across=across, up="mIoU, %"))
 
 
 if __name__ == "__main__":
