@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from featalign.errors import ConfigError
+from featalign.models.detector_factory import DetectionName, PanopticName
 from featalign.training import Recipe, list_recipes, load_recipe
+from featalign.training.recipe_types import DETECTION, PANOPTIC
 
 PACKAGE = Path(__file__).parents[2] / "src" / "featalign" / "recipes"
 
@@ -189,3 +191,8 @@ def test_unknown_name_is_suggested(tmp_path: Path) -> None:
         load_recipe(tmp_path / "missing.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_recipe(tmp_path)
+
+
+def test_names_of_networks_that_find_objects() -> None:
+    """Recipes name them apart, to be read without torch."""
+    assert get_args(DetectionName) == DETECTION and get_args(PanopticName) == PANOPTIC
