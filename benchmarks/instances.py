@@ -121,7 +121,7 @@ def run(arguments: argparse.Namespace, fuse: str, seed: int) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Trains each fuse with each seed, one after the other; the file is written after each."""
+    """Trains each fuse with each seed that the file has not yet, one after the other; it is written after each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--detector", choices=("mask", "faster"), default="mask")
@@ -133,9 +133,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, default=Path("instances.json"))
     parser.add_argument("--pictures", type=Path, help="folder for the detections in the first images")
     arguments = parser.parse_args(argv)
-    runs = []
+    runs = json.loads(arguments.json.read_text())["runs"] if arguments.json.exists() else []
     for seed in arguments.seeds:
         for fuse in arguments.fuse:
+            if any((one["fuse"], one["seed"]) == (fuse, seed) for one in runs):
+                continue
             runs.append(run(arguments, fuse, seed))
             arguments.json.write_text(json.dumps({"detector": arguments.detector, "runs": runs}, indent=1))
 
