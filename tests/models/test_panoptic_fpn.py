@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from featalign.data.objects import panoptic_target
 from featalign.errors import ConfigError
 from featalign.models import Detector, create_detector, load_detector, save_detector
-from featalign.models.panoptic_fpn import _own
+from featalign.models.canvas import own_pixels
 
 CLASSES = ["sky", "cat", "road", "car"]
 
@@ -128,7 +128,7 @@ def test_logits_of_a_padded_and_resized_image_are_read_at_its_own_pixels():
     """On a canvas of 64 x 96, an image of 20 x 30 was brought to 40 x 60: its pixels are 2 canvas pixels wide."""
     across = (torch.arange(24) * 4 + 2.0).expand(16, 24)
     down = (torch.arange(16) * 4 + 2.0)[:, None].expand(16, 24)
-    found = _own(torch.stack((across, down))[None], (40, 60), (64, 96), (20, 30))
+    found = own_pixels(torch.stack((across, down))[None], (40, 60), (64, 96), (20, 30))
     torch.testing.assert_close(found[0, 0], (torch.arange(30) * 2 + 1.0).clamp(min=2).expand(20, 30))
     torch.testing.assert_close(found[0, 1], (torch.arange(20) * 2 + 1.0).clamp(min=2)[:, None].expand(20, 30))
 

@@ -1,7 +1,7 @@
 """torchvision's detectors, and panoptic networks, on the pyramids of this library, by name.
 
 images ──▶ FeaturePyramid ──▶ Faster R-CNN, Mask R-CNN, RetinaNet or FCOS ──▶ losses, or boxes, classes, scores, masks
-                          └─▶ Panoptic FPN ─────────────────────────────────▶ losses, or segments
+                          └─▶ Panoptic FPN or MaskFormer ───────────────────▶ losses, or segments
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from featalign.errors import ConfigError, did_you_mean
 from featalign.models.detector import Detector, SameSize, normalized
 from featalign.models.factory import as_classes
 from featalign.models.feature_pyramid import PyramidFuse, pyramid
+from featalign.models.maskformer import MaskFormer
 from featalign.models.panoptic_fpn import PanopticFPN
 from featalign.models.point_masks import draw_by_points
 from featalign.spec import Classes
 
 DetectionName = Literal["faster_rcnn", "mask_rcnn", "retinanet", "fcos"]
-PanopticName = Literal["panoptic_fpn"]
+PanopticName = Literal["panoptic_fpn", "maskformer"]
 DetectorName = Literal[DetectionName, PanopticName]
 _LEVELS = 5
 
@@ -52,16 +53,16 @@ def create_detector(
     """Build a detector: ``create_detector("mask_rcnn", fuse="fapn", classes=80)``.
 
     Args:
-        name: ``faster_rcnn``, ``mask_rcnn``, ``retinanet``, ``fcos`` or ``panoptic_fpn``.
+        name: ``faster_rcnn``, ``mask_rcnn``, ``retinanet``, ``fcos``, ``panoptic_fpn`` or ``maskformer``.
         classes: how many, their names, or names with colours; background is none of them.
         fuse, backbone, pretrained, in_channels, width, norm, frozen_norms, frozen_levels: of the pyramid, see
             :func:`~featalign.models.pyramid`. Levels and top are those of the detector: strides 4 … 64, or 8 … 128 for
             ``retinanet`` and ``fcos``.
         anchors: side of the anchor at each of the five levels, in pixels of the resized image, finest first;
-            torchvision's by default.
+            torchvision's by default. ``maskformer`` has none.
         min_size, max_size: images are resized so that the shorter side is ``min_size``, but the longer one at most
             ``max_size``. None for ``min_size`` leaves them as they are.
-        detections: most objects that are found in an image.
+        detections: most objects that are found in an image; of ``maskformer``, queries: most segments.
         point_head: whether PointRend draws the masks, see :mod:`featalign.models.point_masks`; of ``mask_rcnn`` and
             ``panoptic_fpn``.
         things: of panoptic networks: ids of the classes whose objects are told apart; the others are stuff.
@@ -129,7 +130,7 @@ class _Kind:
 
     build: Callable[..., Any]
     levels: dict[str, Any] = field(default_factory=dict)
-    anchors: str = "rpn_anchor_generator"
+    anchors: str | None = "rpn_anchor_generator"
     octave: bool = False
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     detections: str = "box_detections_per_img"
@@ -147,6 +148,7 @@ _KINDS: dict[str, _Kind] = {
     "retinanet": _Kind(detection.RetinaNet, octave=True, **_ONE_STAGE),
     "fcos": _Kind(detection.FCOS, ratios=(1.0,), **_ONE_STAGE),
     "panoptic_fpn": _Kind(PanopticFPN, masks=True),
+    "maskformer": _Kind(MaskFormer, levels={"top": "none"}, anchors=None, detections="queries"),
 }
 
 
@@ -175,9 +177,11 @@ def _anchored(name: str, anchors: Sequence[int] | None) -> dict[str, AnchorGener
     """Of each level one size in the network's shapes, or three sizes to the octave, as RetinaNet has them."""
     if anchors is None:
         return {}
+    kind = _KINDS[name]
+    if kind.anchors is None:
+        raise ConfigError(f'"{name}" looks for objects without anchors; leave them out')
     if len(anchors) != _LEVELS or min(anchors) < 1:
         raise ConfigError(f"anchors must be five sizes in pixels, finest level first, got {tuple(anchors)}")
-    kind = _KINDS[name]
     thirds = (0, 1, 2) if kind.octave else (0,)
     sizes = tuple(tuple(int(side * 2 ** (third / 3)) for third in thirds) for side in anchors)
     return {kind.anchors: AnchorGenerator(sizes, (kind.ratios,) * _LEVELS)}

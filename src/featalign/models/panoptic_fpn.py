@@ -15,10 +15,10 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
 from featalign.errors import ConfigError
+from featalign.models.canvas import own_pixels
 from featalign.models.feature_pyramid import FeaturePyramid
 from featalign.models.panoptic_merging import Merging, merge
 from featalign.models.semantic_fpn import SemanticHead
-from featalign.ops import linear_taps, pixel_axes, resize
 from featalign.spec import IGNORE_INDEX
 
 LEVELS = ("0", "1", "2", "3")
@@ -79,7 +79,7 @@ class PanopticFPN(MaskRCNN):
         logits = self.semantic_head([features[level] for level in LEVELS])
         canvas = (batch.tensors.shape[-2], batch.tensors.shape[-1])
         parts = [  # of each image, at its own size
-            _own(logits[i : i + 1], shown, canvas, size)
+            own_pixels(logits[i : i + 1], shown, canvas, size)
             for i, (shown, size) in enumerate(zip(batch.image_sizes, sizes, strict=True))
         ]
         proposals, losses = self.rpn(batch, features, objects)
@@ -136,16 +136,3 @@ class PanopticFPN(MaskRCNN):
         )
         answer = {"segments": segments, "segment_labels": kinds, "segment_scores": scores}
         return {**found, "labels": labels + 1, **answer}
-
-
-def _own(logits: Tensor, shown: tuple[int, int], canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Logits over the batch's canvas, (1, K, h, w), at the pixels of the image in its top left corner: (1, K, *size).
-
-    ``shown``: the size that the image was brought to. No label is resized, and no logit twice.
-    """
-    axes = pixel_axes(size, (0.0, 0.0, shown[1] / canvas[1], shown[0] / canvas[0]))
-    rows, columns = (
-        linear_taps(axis, cells, device=logits.device, dtype=torch.float32)
-        for axis, cells in zip(axes, logits.shape[-2:], strict=True)
-    )
-    return resize(logits, rows, columns)
