@@ -57,11 +57,13 @@ def test_one_scene_is_learnt():
     scene["image"] = colors[scene["segments"]].permute(2, 0, 1).contiguous()
     images, truths = targets(model, scene)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
-    for _ in range(130):
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=160)
+    for _ in range(160):
         optimizer.zero_grad()
         sum(model(images, truths).values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        schedule.step()
     with torch.no_grad():
         (answer,) = model.eval()(images)
     quality = PanopticQuality(len(CLASSES), model.things)
