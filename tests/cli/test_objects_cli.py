@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from fabricate import fabricate
 from object_data import write_objects
 from PIL import Image
 
@@ -150,7 +151,7 @@ def test_what_cannot_be_done_says_why(featalign, runs, data, tmp_path, monkeypat
         ("model.options={anchors: [8, 16]}", "five sizes"),
         ("model.align=fapm", "fapm"),
         ("data.train_split=tain", "train"),
-        ("data.layout=voc", "COCO's layout"),
+        ("data.layout=voc", "voc"),
     ],
 )
 def test_wrong_recipes(featalign, data, recipes, tmp_path, capsys, override, message):
@@ -163,3 +164,26 @@ def test_data_without_annotations(featalign, recipes, tmp_path, capsys):
     (tmp_path / "train").mkdir()
     assert featalign("train", recipes / "mask_rcnn.yaml", "--data", tmp_path, "--out", tmp_path / "run") == 2
     assert "annotations/instances_*.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mask_rcnn", "panoptic_fpn"])
+def test_cityscapes_files_of_objects(featalign, recipes, tmp_path, name):
+    root = fabricate("cityscapes", tmp_path / "cityscapes")
+    assert featalign("train", recipes / f"{name}.yaml", "--data", root, "--out", tmp_path / "run") == 0
+    scores = tmp_path / "scores.json"
+    assert featalign("eval", tmp_path / "run", "--data", root, "--split", "val", "--json", scores) == 0
+    assert json.loads(scores.read_text())["images"] == 2
+
+
+def test_masks_alone_teach_maskformer_and_no_detector(featalign, recipes, tmp_path, capsys):
+    pytest.importorskip("transformers", reason="needs featalign[maskformer]")
+    root, recipe = fabricate("folder", tmp_path / "data"), recipes / "mask_rcnn.yaml"
+    options = ("model.name=maskformer", "model.options={min_size: null, detections: 6}")
+    sets = [part for option in options for part in ("--set", option)]
+    assert featalign("train", recipe, "--data", root, "--out", tmp_path / "run", *sets) == 0
+    assert "mIoU" in capsys.readouterr().err
+    scores = tmp_path / "scores.json"
+    assert featalign("eval", tmp_path / "run", "--data", root, "--split", "test", "--json", scores) == 0
+    assert 0 <= json.loads(scores.read_text())["miou"] <= 1
+    assert featalign("train", recipe, "--data", root, "--out", tmp_path / "none") == 2
+    assert "does not tell objects apart" in capsys.readouterr().err

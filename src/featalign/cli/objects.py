@@ -10,14 +10,14 @@ import typer
 
 from featalign.cli.console import err, out, percent, progress, save_json, table
 from featalign.data import DEFAULT_MAX_PIXELS
-from featalign.data.objects import ObjectDataset, PanopticDataset, list_object_splits
+from featalign.data.objects import AnyObjects, AnySegments, list_object_splits
 from featalign.data.objects.splits import Annotated
 from featalign.errors import ConfigError
 from featalign.inference import collect_images, score_detector, score_panoptic
 from featalign.inference.explanation import explain_detector, write_explanation
 from featalign.inference.listing import Shard
 from featalign.inference.object_files import predict_object_files
-from featalign.metrics import DetectionScores, PanopticScores
+from featalign.metrics import ConfusionMatrix, DetectionScores, PanopticScores
 from featalign.metrics.detection import Kind
 from featalign.models import load_detector
 from featalign.models.storage import CONFIG, model_folder, read_config
@@ -96,10 +96,15 @@ def score_objects(run: Path, data: Path, *, split: str | None, device: str, json
         data, recipe.data, chosen, kind="panoptic" if recipe.task == "panoptic" else "instances"
     )
     content = {"split": chosen, "images": len(dataset)}
-    if isinstance(dataset, PanopticDataset):
-        quality = score_panoptic(model, dataset, device=device, progress=progress)
+    if isinstance(dataset, AnySegments):
+        confusion = ConfusionMatrix(len(dataset.classes))
+        quality = score_panoptic(model, dataset, confusion=confusion, device=device, progress=progress)
         _show_quality(quality, dataset)
-        save_json(json, {**content, **quality.to_json()})
+        content |= quality.to_json()
+        if confusion.matrix.any():
+            content["miou"] = confusion.scores().miou
+            out.print(f"mIoU {percent(confusion.scores().miou)}")
+        save_json(json, content)
     else:
         found = score_detector(model, dataset, device=device, progress=progress)
         _show_averages(found, dataset)
@@ -145,7 +150,7 @@ def _recipe(run: Path) -> Recipe:
     return Recipe.from_content({"model": {"name": name}})
 
 
-def _show_averages(found: dict[Kind, DetectionScores], dataset: ObjectDataset) -> None:
+def _show_averages(found: dict[Kind, DetectionScores], dataset: AnyObjects) -> None:
     titles = {"bbox": "box", "segm": "mask"}
     rows = [
         (name, *(percent(scores.class_ap[i]) for scores in found.values()))
@@ -159,7 +164,7 @@ def _show_averages(found: dict[Kind, DetectionScores], dataset: ObjectDataset) -
     )
 
 
-def _show_quality(found: PanopticScores, dataset: PanopticDataset) -> None:
+def _show_quality(found: PanopticScores, dataset: AnySegments) -> None:
     parts = {"all": found.all, "things": found.things, "stuff": found.stuff}
     rows = [*zip(dataset.classes.names, found.classes, strict=True), *parts.items()]
     table([(name, *map(percent, (q.pq, q.sq, q.rq))) for name, q in rows], header=("class", "PQ", "SQ", "RQ"))

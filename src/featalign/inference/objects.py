@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from featalign.data import DEFAULT_MAX_PIXELS, Progress, read_image, silent
-from featalign.data.objects import ObjectDataset, coco_results
+from featalign.data.objects import AnyObjects, coco_results
 from featalign.errors import DataError
 from featalign.figures.objects import object_overlay
 from featalign.figures.palette import Pixels
@@ -98,7 +98,7 @@ def detect(
 
 
 def score_detector(
-    model: Detector, dataset: ObjectDataset, *, device: str = "auto", progress: Progress = silent
+    model: Detector, dataset: AnyObjects, *, device: str = "auto", progress: Progress = silent
 ) -> dict[Kind, DetectionScores]:
     """Average precision over a set: by ``bbox``, and by ``segm`` where the model and the set have masks.
 
@@ -112,11 +112,11 @@ def score_detector(
         raise DataError(f"a detector of {len(model.classes)} classes on a set of {len(dataset.classes)}")
     rows: list[dict[str, Any]] = []
     masks = False
-    order = progress(range(len(dataset)), total=len(dataset), description="scoring")
-    images = (dataset[index]["image"] for index in order)
-    for image, answer in zip(dataset.images, answers(model, images, device=device), strict=True):
+    for index in progress(range(len(dataset)), total=len(dataset), description="scoring"):
+        sample = dataset[index]
+        (answer,) = answers(model, [sample["image"].as_subclass(Tensor)], device=device)
         masks = dataset.masks and "masks" in answer
-        rows += coco_results(answer, image_id=image.number, categories=dataset.file.categories)
+        rows += coco_results(answer, image_id=sample["image_id"], categories=dataset.categories)
     kinds: tuple[Kind, ...] = ("bbox", "segm") if masks else ("bbox",)
     return {kind: average_precision(dataset.truth, rows, kind=kind) for kind in kinds}
 

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from featalign.data import DEFAULT_MAX_PIXELS, Progress, silent
-from featalign.data.objects import PanopticDataset
+from featalign.data.objects import AnySegments, class_ids
 from featalign.errors import DataError
 from featalign.figures.palette import Pixels
 from featalign.figures.segments import segment_overlay
 from featalign.inference.objects import Objects, answers, as_image
-from featalign.metrics import PanopticQuality, PanopticScores
+from featalign.metrics import ConfusionMatrix, PanopticQuality, PanopticScores
 from featalign.models import Detector
 from featalign.spec import Classes
 
@@ -110,9 +110,16 @@ def understood(model: Detector, answer: Mapping[str, Tensor], *, threshold: floa
 
 
 def score_panoptic(
-    model: Detector, dataset: PanopticDataset, *, device: str = "auto", progress: Progress = silent
+    model: Detector,
+    dataset: AnySegments,
+    *,
+    confusion: ConfusionMatrix | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
 ) -> PanopticScores:
     """Panoptic quality over a set.
+
+    Of a network that says the class of each pixel besides, ``confusion`` counts these.
 
     Raises:
         DataError: if the model's classes are not as many as the set's, or it finds objects alone.
@@ -124,6 +131,8 @@ def score_panoptic(
         sample = dataset[index]
         (answer,) = answers(model, [sample["image"].as_subclass(Tensor)], device=device)
         _require_segments(answer)
+        if confusion is not None and "semantic" in answer:
+            confusion.update(answer["semantic"], class_ids(sample))
         numbers, labels = sample["numbers"].tolist(), sample["labels"].tolist()
         quality.update(
             answer["segments"],

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featalign.data.objects import ObjectDataset, ObjectSample, PanopticDataset, PanopticSample, coco_results
-from featalign.metrics import DetectionScores, PanopticQuality, PanopticScores, average_precision
+from featalign.data.objects import AnyObjects, AnySegments, ObjectSample, PanopticSample, class_ids, coco_results
+from featalign.metrics import ConfusionMatrix, DetectionScores, PanopticQuality, PanopticScores, average_precision
 from featalign.models import Detector
 from featalign.training.engine import gathered, total
 from featalign.training.judging import Judgement
@@ -17,7 +17,7 @@ from featalign.training.judging import Judgement
 class DetectionJudge:
     """Box AP, and mask AP where the network and the set have masks: then that is what the best network has most of."""
 
-    def __init__(self, dataset: ObjectDataset) -> None:
+    def __init__(self, dataset: AnyObjects) -> None:
         self._dataset = dataset
         self._rows: list[dict[str, Any]] = []
         self._masks = False
@@ -25,7 +25,7 @@ class DetectionJudge:
     def see(self, model: Detector, batch: ObjectSample, device: torch.device) -> None:
         answer = _answer(model, batch["image"], device)
         self._masks = self._dataset.masks and "masks" in answer
-        self._rows += coco_results(answer, image_id=batch["image_id"], categories=self._dataset.file.categories)
+        self._rows += coco_results(answer, image_id=batch["image_id"], categories=self._dataset.categories)
 
     def judgement(self, device: torch.device) -> Judgement:
         truth, rows = self._dataset.truth, gathered(self._rows)
@@ -39,14 +39,20 @@ class DetectionJudge:
 
 
 class PanopticJudge:
-    """Panoptic quality over all classes, and of things and stuff."""
+    """Panoptic quality over all classes, and of things and stuff; mean IoU where the network knows each pixel's class.
 
-    def __init__(self, dataset: PanopticDataset) -> None:
+    The best has most of the former; where nothing is a thing, of the latter.
+    """
+
+    def __init__(self, dataset: AnySegments) -> None:
         self._dataset = dataset
         self._quality = PanopticQuality(len(dataset.classes), dataset.things)
+        self._confusion = ConfusionMatrix(len(dataset.classes))
 
     def see(self, model: Detector, batch: PanopticSample, device: torch.device) -> None:
         answer = _answer(model, batch["image"], device)
+        if "semantic" in answer:
+            self._confusion.update(answer["semantic"], class_ids(batch))
         found = dict(enumerate(answer["segment_labels"].tolist(), start=1))
         true = dict(zip(batch["numbers"].tolist(), batch["labels"].tolist(), strict=True))
         crowds = batch["numbers"][batch["crowd"]].tolist()
@@ -55,12 +61,18 @@ class PanopticJudge:
     def judgement(self, device: torch.device) -> Judgement:
         for name in self._quality.COUNTS:
             setattr(self._quality, name, total(getattr(self._quality, name).to(device)).cpu())
+        self._confusion.matrix = total(self._confusion.matrix.to(device)).cpu()
         found = self._quality.scores()
         text = "  ".join(
             f"PQ{of} {100 * quality.pq:.2f}"
             for of, quality in (("", found.all), (" things", found.things), (" stuff", found.stuff))
         )
-        return Judgement(_panoptic_row(found, self._dataset), "pq", text)
+        row = _panoptic_row(found, self._dataset)
+        if not self._confusion.matrix.any():
+            return Judgement(row, "pq", text)
+        miou = self._confusion.scores().miou
+        text = f"{text}  mIoU {100 * miou:.2f}"
+        return Judgement({**row, "miou": miou}, "pq" if self._dataset.things else "miou", text)
 
 
 def _answer(model: Detector, image: Tensor, device: torch.device) -> dict[str, Tensor]:
@@ -73,7 +85,7 @@ def _means(scores: DetectionScores) -> dict[str, Any]:
     return {name: getattr(scores, name) for name in names}
 
 
-def _panoptic_row(found: PanopticScores, dataset: PanopticDataset) -> dict[str, Any]:
+def _panoptic_row(found: PanopticScores, dataset: AnySegments) -> dict[str, Any]:
     parts = {"things": found.things, "stuff": found.stuff}
     return {
         **found.all.to_json(),

@@ -9,11 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from featalign.data import DEFAULT_MAX_PIXELS, Finding
+from featalign.data import DEFAULT_MAX_PIXELS, Finding, list_splits, open_dataset
 from featalign.data.objects import (
-    ObjectDataset,
+    AnyObjects,
+    AnySegments,
+    LabelledObjects,
+    LabelledSegments,
     ObjectFiles,
-    PanopticDataset,
     check_objects,
     check_panoptic,
     find_objects,
@@ -24,9 +26,10 @@ from featalign.data.objects import (
     panoptic_transform,
 )
 from featalign.data.objects.splits import Annotated
+from featalign.data.opening import open_source
 from featalign.errors import ConfigError, DataError, did_you_mean
 from featalign.training.recipe import DataRecipe
-from featalign.training.splits import Splits
+from featalign.training.splits import Splits, check_files
 
 OPTIONS = ("annotations", "images", "segments", "masks")
 """Of ``data.options``: where the files lie (``{split}`` stands for the split), and whether objects have masks."""
@@ -49,16 +52,27 @@ def open_object_splits(root: Path, recipe: DataRecipe, *, kind: Annotated) -> Sp
                 f"{root}: {recipe.train_split} has {len(train.classes)} categories and {recipe.val_split} has "
                 f"{len(val.classes)}, or others; both need the same"
             )
-    return Splits(train, val, train.classes, train.things if isinstance(train, PanopticDataset) else None)
+    return Splits(train, val, train.classes, None if isinstance(train, AnyObjects) else train.things)
 
 
 def open_object_split(
     root: Path, recipe: DataRecipe, split: str, *, kind: Annotated, learn: bool = False
-) -> ObjectDataset | PanopticDataset:
+) -> AnyObjects | AnySegments:
     """One split; ``learn``: augmented, and without what nothing is learnt from."""
+    transform = _augmentation(recipe, kind=kind) if learn else None
+    if _labels_pixels(root, recipe, kind=kind):
+        pixels = open_dataset(
+            root,
+            split,
+            layout=recipe.layout,
+            options=recipe.options,
+            channels=recipe.channels,
+            cache=recipe.cache,
+            on_error=recipe.on_error,
+        )
+        return (LabelledSegments if kind == "panoptic" else LabelledObjects)(pixels, transform=transform)
     options = _options(recipe)
     files = object_files(root, recipe, split, kind=kind)
-    transform = _augmentation(recipe, kind=kind) if learn else None
     if kind == "panoptic":
         segments = options.get("segments")
         folder = None if segments is None else root / str(segments).format(split=split)
@@ -84,7 +98,9 @@ def object_files(root: Path, recipe: DataRecipe, split: str, *, kind: Annotated)
 
 
 def has_split(root: Path, recipe: DataRecipe, split: str, *, kind: Annotated) -> bool:
-    """Whether there is an annotation file of that split."""
+    """Whether there is that split."""
+    if _labels_pixels(root, recipe, kind=kind):
+        return split in list_splits(root, layout=recipe.layout, options=recipe.options)
     if "annotations" in recipe.options:
         return (root / str(recipe.options["annotations"]).format(split=split)).is_file()
     return bool({split, f"{split}2017", f"{split}2014"} & set(list_object_splits(root, kind=kind)))
@@ -110,6 +126,10 @@ def check_object_files(root: Path, recipe: DataRecipe, *, kind: Annotated, conso
         DataError: if a file cannot be trained on; the message has the first few.
         ConfigError: if a sample cannot be cut as the recipe says.
     """
+    if _labels_pixels(root, recipe, kind=kind):
+        check_files(root, recipe, console=console)
+        open_object_split(root, recipe, recipe.train_split, kind=kind, learn=True)[0]
+        return
     splits = [name for name in (recipe.train_split, recipe.val_split) if has_split(root, recipe, name, kind=kind)]
     for split in splits:
         findings = examine(root, recipe, split, kind=kind)
@@ -129,9 +149,20 @@ def _augmentation(recipe: DataRecipe, *, kind: Annotated) -> Callable[[Any], Any
     return make(crop=recipe.crop, scales=recipe.scales, flip=recipe.flip, jitter=recipe.jitter)
 
 
+def _labels_pixels(root: Path, recipe: DataRecipe, *, kind: Annotated) -> bool:
+    """Whether the data are masks, of a layout of its own, and not COCO's files."""
+    if recipe.layout != "auto":
+        return recipe.layout != "coco"
+    if recipe.options.keys() & set(OPTIONS) or list_object_splits(root, kind=kind):
+        return False
+    try:
+        open_source(root, options=recipe.options)
+    except (ConfigError, DataError):
+        return False
+    return True
+
+
 def _options(recipe: DataRecipe) -> dict[str, Any]:
-    if recipe.layout not in ("auto", "coco"):
-        raise ConfigError(f'data.layout "{recipe.layout}": objects are read from COCO\'s layout; expected auto or coco')
     for name in recipe.options:
         if name not in OPTIONS:
             raise ConfigError(f'data.options: unknown "{name}"; {did_you_mean(name, OPTIONS)}')

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, cast
 from rich.console import Console
 from torch import Tensor, nn
 
-from featalign.data.objects import ObjectDataset, PanopticDataset, PanopticSample, detection_target, panoptic_target
+from featalign.data.objects import AnyObjects, AnySegments, PanopticSample, detection_target, panoptic_target
 from featalign.errors import ConfigError
 from featalign.models import Detector, create_detector, save_detector
 from featalign.training.judging import Judge
@@ -62,7 +62,7 @@ class DetectionTask:
         return partial(collate_objects, target=detection_target)
 
     def judged(self, splits: Splits) -> tuple[Callable[[list[Any]], Any], Callable[[], Judge[Any, Any]]]:
-        return one, lambda: DetectionJudge(cast(ObjectDataset, splits.val))
+        return one, lambda: DetectionJudge(cast(AnyObjects, splits.val))
 
     def save(self, model: Network, folder: Path) -> None:
         save_detector(cast(Detector, model), folder)
@@ -81,7 +81,7 @@ class PanopticTask(DetectionTask):
         return partial(collate_objects, target=partial(_panoptic_target, things=splits.things or ()))
 
     def judged(self, splits: Splits) -> tuple[Callable[[list[Any]], Any], Callable[[], Judge[Any, Any]]]:
-        return one, lambda: PanopticJudge(cast(PanopticDataset, splits.val))
+        return one, lambda: PanopticJudge(cast(AnySegments, splits.val))
 
 
 def build_detector(recipe: Recipe, splits: Splits, *, pretrained: bool = True) -> Detector:

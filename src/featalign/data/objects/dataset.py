@@ -67,6 +67,11 @@ class ObjectDataset(Dataset[ObjectSample]):
         return self.file.classes
 
     @property
+    def categories(self) -> tuple[int, ...]:
+        """COCO's number of each class."""
+        return self.file.categories
+
+    @property
     def samples(self) -> tuple[CocoImage, ...]:
         """The images, under the name that they have in every data set here."""
         return self.images

@@ -76,18 +76,24 @@ def panoptic_target(sample: PanopticSample, things: Sequence[int]) -> dict[str, 
         ``image_id``.
     """
     segments = sample["segments"].as_subclass(Tensor)
-    semantic = torch.full_like(segments, IGNORE_INDEX)
-    for number, label in zip(sample["numbers"], sample["labels"], strict=True):
-        semantic[segments == number] = label
     single = torch.isin(sample["labels"], torch.tensor(things, dtype=torch.int64)) & ~sample["crowd"]
     masks = (segments == sample["numbers"][single][:, None, None]).to(torch.uint8)
     return {
         "boxes": mask_boxes(masks),
         "labels": sample["labels"][single] + 1,
         "masks": masks,
-        "semantic": semantic,
+        "semantic": class_ids(sample),
         "image_id": torch.tensor(sample["image_id"]),
     }
+
+
+def class_ids(sample: PanopticSample) -> Tensor:
+    """The class at each pixel, from 0, int64 (H, W); 255 for void."""
+    segments = sample["segments"].as_subclass(Tensor)
+    ids = torch.full_like(segments, IGNORE_INDEX)
+    for number, label in zip(sample["numbers"], sample["labels"], strict=True):
+        ids[segments == number] = label
+    return ids
 
 
 def mask_boxes(masks: Tensor) -> Tensor:
