@@ -55,12 +55,27 @@ def test_labels_are_the_largest_logits(model, images, mode):
     assert (pieces == labels).float().mean() > 0.999  # other tiles round differently: only ties may change
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["dense", "resized"])
 @torch.inference_mode()
 def test_little_memory_changes_nothing(model, images, mode):
     features = model.encode(images)
     whole = model.decode(features, (90, 150), mode)
     assert torch.allclose(model.decode(features, (90, 150), mode, max_memory=600_000), whole, rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_little_memory_asks_as_many_in_each_part(model, images):
+    features = model.encode(images)
+    resized = model.decode(features, (90, 150), "resized")
+    whole = model.decode(features, (90, 150), "adaptive", effort=0.2)
+    parts = model.decode(features, (90, 150), "adaptive", effort=0.2, max_memory=600_000)
+    asked = [((logits - resized).abs() > 1e-5).any(1).float().mean().item() for logits in (whole, parts)]
+    assert asked[1] <= 0.2 + 1e-6 and asked[0] == pytest.approx(asked[1], abs=0.01)
+    own = model.answers(features, None)
+    if own is not None:
+        dense = model.decode(features, (90, 150), "dense")
+        changed = ((parts - resized).abs() > 1e-5).any(1, keepdim=True)
+        assert torch.allclose(parts, torch.where(changed, dense, resized), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["dense", "resized"])
@@ -122,7 +137,7 @@ def test_adaptive_is_for_evaluation(images):
 
 
 @pytest.mark.parametrize("network", NETWORKS[:2], ids=["nearest", "blend"])
-@pytest.mark.parametrize("mode", ["dense", "resized"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("budget", [2 << 20, 6 << 20])
 @torch.inference_mode()
 def test_memory_is_held_to(network, mode, budget):

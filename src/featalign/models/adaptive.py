@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from featalign.align.budget import fit_tile, memory_budget
 from featalign.models.decoding import Native, as_labels, assemble, label_dtype, resized
 from featalign.ops import LinearTaps, PixelAxis, gather_rows
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 EFFORT = 0.1
 _LOOKED_AT = 1.5  # pixels of agreeing quads whose margin is computed too, per pixel that may be asked
-_CHUNK = 1 << 16
+_CHUNK, _READ_BYTES = 1 << 16, 256  # pixels whose logits are read at a time; what one takes besides these
+_CELL_BYTES, _PIXEL_BYTES = 48, 40  # held at most for a cell, besides its logits twice; and for a pixel
 
 
 class Doubts(NamedTuple):
@@ -38,17 +40,27 @@ class Doubts(NamedTuple):
     ask: Tensor
 
 
+class Part(NamedTuple):
+    """Pixels of an answer that are looked at together: which they are, and where they lie."""
+
+    place: tuple[slice, slice]
+    rows: PixelAxis
+    columns: PixelAxis
+
+
 @torch.no_grad()
 def adaptive_logits(
     model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, *, effort: float, max_memory: int | None
 ) -> Tensor:
     """Resized logits (B, K, h, w), with the network's own where they were asked."""
     logits = assemble(resized(model, features, rows, columns, max_memory), rows, columns)
+    parts, within = _parts(model, features, rows, columns, max_memory)
     for image, one in enumerate(_each(features)):
-        native = Native(model, one, rows, columns, max_memory)
-        found = doubts(*native.window(), effort)
-        for row, column, answers in _asked(model, one, found, rows, columns, max_memory):
-            logits[image, :, row, column] = answers.T
+        for part in parts:
+            target = logits[image][:, *part.place]
+            found = doubts(*Native(model, one, part.rows, part.columns, within).window(), effort, within)
+            for row, column, answers in _asked(model, one, found, part, within):
+                target[:, row, column] = answers.T
     return logits
 
 
@@ -57,32 +69,66 @@ def adaptive_labels(
     model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, *, effort: float, max_memory: int | None
 ) -> Tensor:
     """Class ids (B, h, w) of :func:`adaptive_logits`; logits exist at the pixels looked at alone."""
-    results = []
-    for one in _each(features):
-        logits, y, x = Native(model, one, rows, columns, max_memory).window()
-        found = doubts(logits, y, x, effort)
-        labels = as_labels(logits)[0][y.left][:, x.left]
-        labels[found.row, found.column] = found.labels
-        for row, column, answers in _asked(model, one, found, rows, columns, max_memory):
-            labels[row, column] = as_labels(answers)
-        results.append(labels)
-    return torch.stack(results)
+    first, kind = features.maps[0], label_dtype(len(model.classes))
+    labels = torch.empty((first.shape[0], rows.length, columns.length), dtype=kind, device=first.device)
+    parts, within = _parts(model, features, rows, columns, max_memory)
+    for image, one in enumerate(_each(features)):
+        for part in parts:
+            target = labels[image][part.place]
+            logits, y, x = Native(model, one, part.rows, part.columns, within).window()
+            found = doubts(logits, y, x, effort, within)
+            target.copy_(as_labels(logits)[0][y.left][:, x.left])
+            target[found.row, found.column] = found.labels
+            for row, column, answers in _asked(model, one, found, part, within):
+                target[row, column] = as_labels(answers)
+    return labels
 
 
-def doubts(logits: Tensor, y: LinearTaps, x: LinearTaps, effort: float) -> Doubts:
+def _parts(
+    model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
+) -> tuple[list[Part], int]:
+    """The answer in parts whose doubts fit into half of the memory, one if possible; and the other half, in bytes.
+
+    Raises:
+        ValueError: if not even one pixel fits.
+    """
+    first = features.maps[0]
+    budget = memory_budget(max_memory, first.device)
+    pitch = [axis.step * cells / axis.whole for axis, cells in zip((rows, columns), first.shape[-2:], strict=True)]
+
+    def footprint(down: int, across: int) -> int:
+        cells = (down * pitch[0] + 2) * (across * pitch[1] + 2)
+        return int(cells * (8 * len(model.classes) + _CELL_BYTES)) + down * across * _PIXEL_BYTES
+
+    down, across = fit_tile(rows.length, columns.length, footprint, max(1, budget // 2))
+    parts = [
+        Part(
+            (slice(top, min(top + down, rows.length)), slice(left, min(left + across, columns.length))),
+            rows.part(top, min(top + down, rows.length)),
+            columns.part(left, min(left + across, columns.length)),
+        )
+        for top in range(0, rows.length, down)
+        for left in range(0, columns.length, across)
+    ]
+    return parts, max(1, budget // 2)
+
+
+def doubts(logits: Tensor, y: LinearTaps, x: LinearTaps, effort: float, memory: int) -> Doubts:
     """Which pixels to ask.
 
     Args:
         logits: (1, K, h, w) on the feature grid.
         y, x: how the pixels lie on it.
         effort: the largest share of the pixels to ask.
+        memory: bytes for reading logits at pixels.
     """
     looked = _quads(logits, effort)[y.left][:, x.left]
     row, column = looked.nonzero().unbind(1)
     labels = torch.empty(len(row), dtype=label_dtype(logits.shape[1]), device=logits.device)
     margins = torch.empty(len(row), device=logits.device)
-    for start in range(0, len(row), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    chunk = max(1, min(_CHUNK, memory // (12 * logits.shape[1] + _READ_BYTES)))
+    for start in range(0, len(row), chunk):
+        part = slice(start, start + chunk)
         values, classes = _read(logits, y, x, row[part], column[part]).topk(2, 1)
         labels[part], margins[part] = classes[:, 0].to(labels.dtype), values[:, 0] - values[:, 1]
     count = min(len(row), math.floor(effort * looked.numel()))
@@ -115,14 +161,14 @@ def _read(logits: Tensor, y: LinearTaps, x: LinearTaps, row: Tensor, column: Ten
 
 
 def _asked(
-    model: Segmentor, features: Features, found: Doubts, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
+    model: Segmentor, features: Features, found: Doubts, part: Part, max_memory: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Rows, columns and the network's logits (n, K) of the pixels to ask."""
     row, column = found.row[found.ask], found.column[found.ask]
     answers = model.answers(features, max_memory)
     assert answers is not None
     if len(row):
-        for chunk, logits in answers.pixels(row, column, rows, columns):
+        for chunk, logits in answers.pixels(row, column, part.rows, part.columns):
             yield row[chunk], column[chunk], logits[0]
 
 
