@@ -43,7 +43,10 @@ ROWS: dict[str, dict[str, Any]] = {
     "carafe": {"name": "fpn", "align": "carafe", "options": MLP},
     "ifa": {"name": "fpn", "align": "ifa", "options": MLP},
     "ifa_star": {"name": "fpn", "align": "ifa", "aspp": 64, "options": MLP},
-    "ifa_blended": {"name": "fpn", "align": "ifa", "options": BLENDED},
+    **{
+        f"ifa_blended{how}": {"name": "fpn", "align": "ifa", "options": BLENDED}
+        for how in ("", "_boundary", "_annealed", "_points")
+    },
     "fpn_add": {"name": "semantic_fpn", "align": "nearest"},
     "sfnet": {"name": "sfnet"},
     "alignfa": {"name": "semantic_fpn", "align": "alignfa"},
@@ -64,7 +67,13 @@ ROWS: dict[str, dict[str, Any]] = {
         for align in ("bilinear", "ifa")
     },
 }
-QUERIES = {"ifa_blended": "mixed", "fapn_points": "uncertain"}
+TRAINING: dict[str, dict[str, Any]] = {
+    "ifa_blended": {"query": "mixed"},
+    "ifa_blended_boundary": {"query": "mixed", "boundary_share": 0.5},
+    "ifa_blended_annealed": {"query": "mixed", "anneal_position": 0.5},
+    "ifa_blended_points": {"query": "points"},
+    "fapn_points": {"query": "uncertain"},
+}
 """What differs from row to row: the model, and where a blended function or a point head is asked in training."""
 
 BUDGETS: dict[str, dict[str, Any]] = {
@@ -94,8 +103,8 @@ BUDGETS: dict[str, dict[str, Any]] = {
 def recipe(row: str, budget: dict[str, Any], seed: int) -> Recipe:
     """The one recipe with the model of ``row``. No auxiliary head: peers have none."""
     model = {"backbone": budget["backbone"], "width": budget["width"], **ROWS[row]}
-    query = QUERIES.get(row, "grid")
-    training = {**budget["training"], "precision": "bf16", "query": query, "seed": seed, "checkpoint_every": 200}
+    asked = TRAINING.get(row, {"query": "grid"})
+    training = {**budget["training"], "precision": "bf16", **asked, "seed": seed, "checkpoint_every": 200}
     loss = {"auxiliary_weight": 0.0}
     return Recipe.from_content({"model": model, "data": budget["data"], "training": training, "loss": loss})
 
