@@ -20,7 +20,7 @@ from featalign.errors import ConfigError
 from featalign.models.canvas import own_pixels
 from featalign.models.feature_pyramid import FeaturePyramid
 from featalign.models.panoptic_fcn_fusion import Found, fuse_classes, fuse_similar, joined, peaks, region_kernels
-from featalign.models.panoptic_fcn_heads import FeatureEncoder, KernelHead, PositionHead, kernel_embedding
+from featalign.models.panoptic_fcn_heads import NORM_GROUPS, FeatureEncoder, KernelHead, PositionHead, kernel_embedding
 from featalign.models.panoptic_fcn_losses import chosen_positions, dice, position_losses
 from featalign.models.panoptic_fcn_targets import Frame, SceneTarget, scene_target
 from featalign.models.panoptic_merging import Merging, merge
@@ -75,7 +75,7 @@ class PanopticFCN(nn.Module):
         merging: how things and stuff become one.
 
     Raises:
-        ConfigError: without things, without stuff, or for less than 64 channels.
+        ConfigError: without things, without stuff, or for a width below 64 or no multiple of 32.
     """
 
     def __init__(
@@ -97,8 +97,10 @@ class PanopticFCN(nn.Module):
     ) -> None:
         require_both("panoptic_fcn", things, stuff)
         width = backbone.out_channels
-        if width < _LEAST_WIDTH:
-            raise ConfigError(f"panoptic_fcn needs a width of {_LEAST_WIDTH} or more, got {width}")
+        if width < _LEAST_WIDTH or width % NORM_GROUPS:
+            raise ConfigError(
+                f"panoptic_fcn needs a width of {_LEAST_WIDTH}, {_LEAST_WIDTH + NORM_GROUPS}, …, got {width}"
+            )
         super().__init__()
         self.transform = GeneralizedRCNNTransform(min_size, max_size, list(image_mean), list(image_std))
         self.backbone = backbone

@@ -20,6 +20,7 @@ from featalign.align.fapn import DeformableConv, conv_norm
 from featalign.models.semantic_fpn import Climb
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+NORM_GROUPS = 32
 _DEPTH = 3  # convolutions of each head
 _RARE = -2.19  # logit of a position before it has learnt: one in ten
 
@@ -47,7 +48,7 @@ class Deformed(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.convolution = DeformableConv(width, width, groups=1)
-        self.norm = nn.GroupNorm(32, width)
+        self.norm = nn.GroupNorm(NORM_GROUPS, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.norm(self.convolution(x, x)))
