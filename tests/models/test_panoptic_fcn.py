@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from featalign.models.panoptic_fcn_fusion import Found, fuse_classes, fuse_simil
 from featalign.models.panoptic_fcn_losses import chosen_positions, dice, position_losses
 from featalign.models.panoptic_fcn_targets import Frame, SceneTarget, heatmap, radius, scene_target
 
+PAGE = Path(__file__).parents[2] / "docs" / "pyramid.md"
 CLASSES = ["sky", "cat", "road", "car"]
 THINGS = [1, 3]
 STUFF_CHANNELS = torch.tensor([1, 0, 2, 0])
@@ -284,3 +287,14 @@ def test_wrong_targets_are_refused():
         model(images, [{**truths[0], "labels": torch.tensor([1, 2])}])
     with pytest.raises(ValueError, match="expected those of panoptic_target"):
         model(images, [{**truths[0], "semantic": torch.zeros(4, 4)}])
+
+
+def test_the_pages_counts():
+    section = PAGE.read_text(encoding="utf-8").split("## Panoptic FCN")[1].split("\n## ")[0]
+    rows = re.findall(r"^\|[^|]*\| `(\w+)`[^|]*\| ([\d.]+) \|$", section, re.M)
+    expected = [(depth, fuse) for depth in (50, 101) for fuse in ("add", "fapn", "alignfa")]
+    for (named, number), (depth, fuse) in zip(rows, expected, strict=True):
+        options = {"fuse": fuse, "backbone": f"resnet{depth}", "frozen_norms": True}
+        with torch.device("meta"):
+            model = create_detector("panoptic_fcn", classes=133, things=range(80), **options)
+        assert named == fuse and number == f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}"

@@ -70,7 +70,7 @@ class PanopticFCN(nn.Module):
         detections: most objects of an image; half as many at a stage.
         min_size, max_size, image_mean, image_std: as of torchvision's detectors.
         channels: of the encoded map and of a kernel.
-        position_weight, mask_weight: of the losses, lambda_pos and lambda_seg in section 3.3.
+        position_weight, mask_weight: of the losses, lambda_pos and lambda_seg in section 3.
         finding: what counts as found.
         merging: how things and stuff become one.
 

@@ -1,4 +1,4 @@
-"""From positions to kernels, each object and each class of stuff once (Panoptic FCN, CVPR 2021, section 3.2).
+"""From positions to kernels, each object and each class of stuff once (Panoptic FCN, CVPR 2021, section 3).
 
 centres of P3 … P7 ─▶ peaks ─▶ kernels there ─▶ similar ones of one class become their mean ─▶ things
 regions of P3 … P7 ─▶ classes ─▶ mean kernel of each region ─▶ those of one class become their mean ─▶ stuff

@@ -1,4 +1,4 @@
-"""The three heads of Panoptic FCN (CVPR 2021, section 3.1, 3.2): where objects and regions are, with which kernels to
+"""The three heads of Panoptic FCN (CVPR 2021, section 3): where objects and regions are, with which kernels to
 look for them, and in which map.
 
 P3 … P7 ─┬─▶ PositionHead ──────────────▶ centres of things, regions of stuff

@@ -1,4 +1,4 @@
-"""The losses of Panoptic FCN (CVPR 2021, section 3.3): positions by focal loss, masks by Dice loss over the kernels of
+"""The losses of Panoptic FCN (CVPR 2021, section 3): positions by focal loss, masks by Dice loss over the kernels of
 several positions of each object.
 """
 

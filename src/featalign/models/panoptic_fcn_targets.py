@@ -1,5 +1,5 @@
 """What Panoptic FCN learns from a scene: masks at stride 4, and at each stage where objects and regions are
-(CVPR 2021, section 3.1, 3.3).
+(CVPR 2021, section 3).
 """
 
 from __future__ import annotations
