@@ -172,12 +172,11 @@ class PanopticFCN(nn.Module):
         """One image's segments at its own size."""
         things, stuff = self._found(seen, index, frame)
         encoded = seen.encoded[index].flatten(1)
-        masks = (self.thing_embedding(things.kernels) @ encoded).float().sigmoid()
+        masks, regions = ((found.kernels @ encoded).float().sigmoid() for found in (things, stuff))
         inside = masks > self.finding.mask
         scores = things.scores * (masks * inside).sum(1) / inside.sum(1).clamp(min=1)
         best = scores.topk(min(self.detections, len(scores))).indices
         best = best[scores[best] >= self.merging.score]
-        regions = (self.stuff_embedding(stuff.kernels) @ encoded).float().sigmoid()
         maps = torch.cat((masks[best], regions)).unflatten(1, frame.encoded)
         maps = own_pixels(maps[None], frame.shown, frame.canvas, size)[0]
         certainty, winner = torch.cat((maps.new_zeros(1, *size), maps[len(best) :])).max(0)
@@ -193,16 +192,20 @@ class PanopticFCN(nn.Module):
         return {"segments": segments, "segment_labels": kinds, "segment_scores": sure}
 
     def _found(self, seen: Seen, index: int, frame: Frame) -> tuple[Found, Found]:
-        """One kernel for each object and each class of stuff, before their embedding; only cells on the image count."""
+        """One kernel for each object and each class of stuff; only cells on the image count."""
+        finding, most = self.finding, max(1, self.detections // 2)
         things, stuff = [], []
         for centres, regions, kernels, window in zip(seen.centres, seen.regions, seen.kernels, _WINDOWS, strict=True):
             parts = zip(frame.shown, frame.canvas, _size(kernels), strict=True)
             rows, columns = (-(-part * cells // whole) for part, whole, cells in parts)
             centre, region, kernel = (maps[index, :, :rows, :columns] for maps in (centres, regions, kernels))
-            finding = self.finding
-            things.append(peaks(centre, kernel, window=window, least=finding.centre, most=max(1, self.detections // 2)))
+            things.append(peaks(centre, kernel, window=window, least=finding.centre, most=most))
             stuff.append(region_kernels(region, kernel, least=finding.region))
-        return fuse_similar(joined(things), similarity=self.finding.similarity), fuse_classes(joined(stuff))
+        objects, classes = (
+            found._replace(kernels=embedding(found.kernels))
+            for found, embedding in ((joined(things), self.thing_embedding), (joined(stuff), self.stuff_embedding))
+        )
+        return fuse_similar(objects, similarity=finding.similarity), fuse_classes(classes)
 
 
 def _size(maps: Tensor) -> tuple[int, int]:
