@@ -1,7 +1,7 @@
 """torchvision's detectors, and panoptic networks, on the pyramids of this library, by name.
 
 images ──▶ FeaturePyramid ──▶ Faster R-CNN, Mask R-CNN, RetinaNet or FCOS ──▶ losses, or boxes, classes, scores, masks
-                          └─▶ Panoptic FPN or MaskFormer ───────────────────▶ losses, or segments
+                          └─▶ Panoptic FPN, Panoptic FCN or MaskFormer ─────▶ losses, or segments
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from featalign.models.detector import Detector, SameSize, normalized
 from featalign.models.factory import as_classes
 from featalign.models.feature_pyramid import PyramidFuse, pyramid
 from featalign.models.maskformer import MaskFormer
+from featalign.models.panoptic_fcn import PanopticFCN
 from featalign.models.panoptic_fpn import PanopticFPN
 from featalign.models.point_masks import draw_by_points
 from featalign.spec import Classes
 
 DetectionName = Literal["faster_rcnn", "mask_rcnn", "retinanet", "fcos"]
-PanopticName = Literal["panoptic_fpn", "maskformer"]
+PanopticName = Literal["panoptic_fpn", "panoptic_fcn", "maskformer"]
 DetectorName = Literal[DetectionName, PanopticName]
 _LEVELS = 5
 
@@ -53,13 +54,14 @@ def create_detector(
     """Build a detector: ``create_detector("mask_rcnn", fuse="fapn", classes=80)``.
 
     Args:
-        name: ``faster_rcnn``, ``mask_rcnn``, ``retinanet``, ``fcos``, ``panoptic_fpn`` or ``maskformer``.
+        name: ``faster_rcnn``, ``mask_rcnn``, ``retinanet`` or ``fcos``; ``panoptic_fpn``, ``panoptic_fcn`` or
+            ``maskformer``.
         classes: how many, their names, or names with colours; background is none of them.
         fuse, backbone, pretrained, in_channels, width, norm, frozen_norms, frozen_levels: of the pyramid, see
             :func:`~featalign.models.pyramid`. Levels and top are those of the detector: strides 4 … 64, or 8 … 128 for
-            ``retinanet`` and ``fcos``.
+            ``retinanet`` and ``fcos``; 4 … 128 for ``panoptic_fcn``.
         anchors: side of the anchor at each of the five levels, in pixels of the resized image, finest first;
-            torchvision's by default. ``maskformer`` has none.
+            torchvision's by default. ``panoptic_fcn`` and ``maskformer`` have none.
         min_size, max_size: images are resized so that the shorter side is ``min_size``, but the longer one at most
             ``max_size``. None for ``min_size`` leaves them as they are.
         detections: most objects that are found in an image; of ``maskformer``, queries: most segments.
@@ -148,6 +150,7 @@ _KINDS: dict[str, _Kind] = {
     "retinanet": _Kind(detection.RetinaNet, octave=True, **_ONE_STAGE),
     "fcos": _Kind(detection.FCOS, ratios=(1.0,), **_ONE_STAGE),
     "panoptic_fpn": _Kind(PanopticFPN, masks=True),
+    "panoptic_fcn": _Kind(PanopticFCN, {"top": "p6p7_from_p5"}, anchors=None, detections="detections"),
     "maskformer": _Kind(MaskFormer, levels={"top": "none"}, anchors=None, detections="queries"),
 }
 

@@ -25,7 +25,7 @@ from featalign.backbones import Pyramid, freeze_levels, freeze_norms
 from featalign.errors import ConfigError, did_you_mean
 
 PyramidFuse = Literal["add"] | FuseName
-Top = Literal["pool", "p6p7", "none"]
+Top = Literal["pool", "p6p7", "p6p7_from_p5", "none"]
 
 
 class Subsampled(nn.Module):
@@ -53,6 +53,16 @@ class ExtraLevels(nn.Module):
     def forward(self, coarsest: Tensor, source: Tensor) -> list[Tensor]:
         p6 = self.p6(source)
         return [p6, self.p7(F.relu(p6))]
+
+
+class ExtraLevelsFromPyramid(ExtraLevels):
+    """The same two maps, made from the pyramid's own coarsest map of ``width`` channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width)
+
+    def forward(self, coarsest: Tensor, source: Tensor) -> list[Tensor]:
+        return super().forward(coarsest, coarsest)
 
 
 class Neck(nn.Module):
@@ -136,7 +146,7 @@ def pyramid(
             your own ``(fine_channels, width) -> nn.Module``.
         levels: strides of the backbone maps; (8, 16, 32) in RetinaNet and FCOS.
         top: the maps beyond: ``pool``, one, of every second cell (Faster and Mask R-CNN); ``p6p7``, two (RetinaNet,
-            FCOS); ``none``.
+            FCOS); ``p6p7_from_p5``, the same two from the pyramid's last map (Panoptic FCN); ``none``.
         width: channels of every map.
         norm: normalization of the pathway; none as in FPN and FaPN.
         pretrained, in_channels: see :class:`~featalign.backbones.Pyramid`.
@@ -159,6 +169,7 @@ def pyramid(
     extras: dict[Top, Callable[[], Subsampled | ExtraLevels | None]] = {
         "pool": Subsampled,
         "p6p7": lambda: ExtraLevels(body.channels[-1], width),
+        "p6p7_from_p5": lambda: ExtraLevelsFromPyramid(width),
         "none": lambda: None,
     }
     neck = Neck(

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
-from featalign.errors import ConfigError
 from featalign.models.canvas import own_pixels
 from featalign.models.feature_pyramid import FeaturePyramid
 from featalign.models.panoptic_merging import Merging, merge
+from featalign.models.panoptic_parts import channel_tables, checked_targets, require_both
 from featalign.models.semantic_fpn import SemanticHead
 from featalign.spec import IGNORE_INDEX
 
@@ -54,26 +54,20 @@ class PanopticFPN(MaskRCNN):
         merging: Merging | None = None,
         **options: Any,
     ) -> None:
-        if not things or not stuff:
-            raise ConfigError(f"panoptic_fpn needs things and stuff, got {len(things)} and {len(stuff)} classes")
+        require_both("panoptic_fpn", things, stuff)
         super().__init__(backbone, num_classes=len(things) + 1, **options)
         self.semantic_head = SemanticHead(len(LEVELS), backbone.out_channels, len(stuff) + 1)
         self.instance_weight, self.semantic_weight = instance_weight, semantic_weight
         self.merging = merging or Merging()
-        self._order("thing", [-1, *things], len(things) + len(stuff))  # 0 is the background of the boxes
-        self._order("stuff", [-1, *stuff], len(things) + len(stuff))  # 0 is "a thing"
-
-    def _order(self, name: str, ids: list[int], classes: int) -> None:
-        """Class ids of a branch's channels, and the channel of each class id: 0 for those of the other branch."""
-        channels = torch.zeros(classes, dtype=torch.int64)
-        channels[ids[1:]] = torch.arange(1, len(ids))
-        self.register_buffer(f"{name}_ids", torch.tensor(ids), persistent=False)
-        self.register_buffer(f"{name}_channels", channels, persistent=False)
+        for name, ids in (("thing", things), ("stuff", stuff)):  # channel 0: the boxes' background, and "a thing"
+            own, channels = channel_tables(ids, len(things) + len(stuff))
+            self.register_buffer(f"{name}_ids", own, persistent=False)
+            self.register_buffer(f"{name}_channels", channels, persistent=False)
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """A dictionary of losses, or one for each image, see :class:`~featalign.models.Detector`."""
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        objects = self._objects(targets, sizes) if self.training else None
+        objects = checked_targets(targets, sizes, self.get_buffer("thing_channels")) if self.training else None
         batch, objects = self.transform(images, objects)
         features = self.backbone(batch.tensors)
         logits = self.semantic_head([features[level] for level in LEVELS])
@@ -91,25 +85,6 @@ class PanopticFPN(MaskRCNN):
             return losses | {"loss_semantic": self.semantic_weight * semantic}
         found = self.transform.postprocess(found, batch.image_sizes, sizes)
         return [self._merged(one, part) for one, part in zip(found, parts, strict=True)]
-
-    def _objects(
-        self, targets: list[dict[str, Tensor]] | None, sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
-        """Targets of the boxes: labels in the order of the things. Raises ValueError."""
-        if targets is None or len(targets) != len(sizes):
-            raise ValueError(f"got targets {targets and len(targets)}; in training, expected one for each image")
-        objects = []
-        for target, size in zip(targets, sizes, strict=True):
-            if "semantic" not in target or target["semantic"].shape != size:
-                raise ValueError(
-                    f"got a target with {sorted(target)} for an image of {size[0]} x {size[1]}; expected those of "
-                    "panoptic_target, with the class of each pixel in `semantic`"
-                )
-            labels = self.get_buffer("thing_channels")[target["labels"] - 1]
-            if (labels == 0).any():
-                raise ValueError(f"got objects of classes {target['labels'].tolist()}, not all of them things")
-            objects.append({**target, "labels": labels})
-        return objects
 
     def _semantic_loss(self, parts: list[Tensor], truths: list[Tensor]) -> Tensor:
         """Cross-entropy, the mean over the labelled pixels of the batch."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 DETECTION = ("faster_rcnn", "mask_rcnn", "retinanet", "fcos")
-PANOPTIC = ("panoptic_fpn", "maskformer")
+PANOPTIC = ("panoptic_fpn", "panoptic_fcn", "maskformer")
 """Networks of :func:`featalign.models.create_detector`; named here so that reading a recipe does not import torch."""
 
 COARSEST_STRIDE = 32  # of the pyramid: its last map has ceil(side / 32) cells
