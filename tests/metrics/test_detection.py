@@ -119,5 +119,5 @@ def test_masks_are_compared_near_their_contours(tmp_path):
     inner = average_precision(truth, found(38), kind="segm").ap, average_precision(truth, found(38), kind="boundary").ap
     contours = [disc(radius) - disc(radius - 3) for radius in (40, 38)]
     overlap = (contours[0] & contours[1]).sum() / (contours[0] | contours[1]).sum()
-    assert inner[0] >= 0.8 and overlap < 0.5 and inner[1] == 0
+    assert inner[0] > 0.75 and overlap < 0.5 and inner[1] == 0
     assert average_precision(truth, [], kind="boundary").ap == 0
