@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from featalign.ops.products import pointwise
+
 
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch normalization that also trains on a single value per channel, as a 1x1 map with batch 1 has.
@@ -22,6 +24,16 @@ class BatchNorm2d(nn.BatchNorm2d):
                 input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
         return super().forward(input)
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution whose products along the channels, if it is 1x1, are :func:`~featalign.ops.pointwise`."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        plain = self.stride == (1, 1) and self.padding == (0, 0) and self.groups == 1
+        if self.kernel_size == (1, 1) and plain:
+            return pointwise(input, weight, bias)
+        return super()._conv_forward(input, weight, bias)
 
 
 class SingleConv2d(nn.Conv2d):
@@ -48,7 +60,7 @@ def conv_norm_relu(
     """Convolution that keeps the size, batch normalization, ReLU."""
     padding = dilation * (kernel // 2)
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=bias),
+        Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=bias),
         BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.errors import ConfigError, did_you_mean
-from featalign.layers import BatchNorm2d, SingleConv2d
+from featalign.layers import BatchNorm2d, Conv2d, SingleConv2d
 from featalign.ops.warp import Sampling, check_sampling, warp
 
 Directions = Literal["both", "coarse", "fine"]
@@ -99,7 +99,7 @@ class ResidualConvBlock(nn.Module):
         if channels < 4 or channels % 4:
             raise ConfigError(f"width must be a positive multiple of 4 in a residual convolution block, got {channels}")
         inner = channels // 4
-        self.unify = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.unify = Conv2d(in_channels, channels, 1, bias=False)
         self.residual = nn.Sequential(
             nn.Conv2d(channels, inner, 3, padding=1, bias=False),
             *norm_leaky(inner),
@@ -118,7 +118,7 @@ class OffsetPredictor(nn.Sequential):
     def __init__(self, channels: int) -> None:
         offset = SingleConv2d(channels, 2, 3, padding=1, bias=False)
         nn.init.zeros_(offset.weight)
-        super().__init__(nn.Conv2d(2 * channels, channels, 1, bias=False), *norm_leaky(channels), offset)
+        super().__init__(Conv2d(2 * channels, channels, 1, bias=False), *norm_leaky(channels), offset)
 
 
 def norm_leaky(channels: int) -> nn.Sequential:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.align.resample import AddFuse, fit
+from featalign.layers import Conv2d
 from featalign.ops.carafe import carafe
 
 
@@ -29,7 +30,7 @@ class Carafe(nn.Module):
         super().__init__()
         self.scale = scale
         self.kernel = kernel
-        self.compress = nn.Conv2d(width, compressed, 1)
+        self.compress = Conv2d(width, compressed, 1)
         self.encode = nn.Conv2d(compressed, (scale * kernel) ** 2, encoder, padding=encoder // 2)
         nn.init.xavier_uniform_(self.compress.weight)
         nn.init.normal_(self.encode.weight, std=0.001)  # the kernels start as near averages

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from featalign.align.ifa import Resample
 from featalign.align.resample import Deconvolution, Resize
 from featalign.errors import ConfigError, did_you_mean
-from featalign.layers import BatchNorm2d, SingleConv2d
+from featalign.layers import BatchNorm2d, Conv2d, SingleConv2d
 from featalign.ops.deform import deform_conv
 
 Norm = Literal["GN", "BN"]
@@ -36,7 +36,7 @@ def conv_norm(
     Raises:
         ConfigError: for an unknown normalization, or channels that 32 groups do not divide.
     """
-    convolution = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
+    convolution = Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
     nn.init.kaiming_uniform_(convolution.weight, a=1)
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)

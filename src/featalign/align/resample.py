@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from featalign.align.ifa import Resample
 from featalign.errors import ConfigError, did_you_mean
-from featalign.layers import conv_norm_relu
+from featalign.layers import Conv2d, conv_norm_relu
 
 
 class Resize(nn.Module):
@@ -95,7 +95,7 @@ class AddFuse(nn.Module):
 
     def __init__(self, fine_channels: int, width: int, *, resample: nn.Module) -> None:
         super().__init__()
-        self.lateral = nn.Conv2d(fine_channels, width, 1)
+        self.lateral = Conv2d(fine_channels, width, 1)
         self.resample = resample
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:

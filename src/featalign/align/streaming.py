@@ -14,7 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from featalign.align.budget import fit_tile, memory_budget
-from featalign.ops import PixelAxis, Queries, gather_rows, grid_queries, phases, pixel_queries, point_queries, windows
+from featalign.ops import (
+    PixelAxis,
+    Queries,
+    gather_rows,
+    grid_queries,
+    phases,
+    pixel_queries,
+    point_queries,
+    product,
+    windows,
+)
 
 _TILE_BYTES = {"cpu": 8 << 20}  # hidden activations held at a time: about what a cache holds
 _TILE_BYTES_ELSEWHERE = 256 << 20
@@ -156,8 +166,8 @@ class Stream:
             hidden = self._hidden(maps, queries).relu_()
             *inner, last = self.folded.layers
             for weight, bias in inner:
-                hidden = torch.addmm(bias, hidden, weight).relu_()
-            return torch.addmm(last[1], hidden, last[0]).unflatten(0, (self.batch, -1)).to(self.result)
+                hidden = product(hidden, weight, bias).relu_()
+            return product(hidden, *last).unflatten(0, (self.batch, -1)).to(self.result)
 
     def _hidden(self, maps: Sequence[Tensor], queries: Queries) -> Tensor:
         """The first layer at every query: (B * N, hidden)."""
@@ -168,7 +178,7 @@ class Stream:
         table = position.new_empty(sum(len(rows[i]) for i in first) + len(position), position.shape[1])
         sizes, start = [], 0
         for i in first:
-            torch.mm(rows[i], self.folded.content[i], out=table[start : start + len(rows[i])])
+            table[start : start + len(rows[i])] = product(rows[i], self.folded.content[i])
             sizes.append((self.batch, len(rows[i]) // self.batch))
             start += len(rows[i])
         table[start:] = position
@@ -179,7 +189,7 @@ class Stream:
         hidden = gather_rows(table, sizes, cells, shares if self.blend else None, batch=self.batch).flatten(0, 1)
         for i, level in enumerate(rows):
             if not early[i]:
-                hidden.addmm_(self._codes(level, i, queries), self.folded.content[i])
+                hidden += product(self._codes(level, i, queries), self.folded.content[i])
         return hidden
 
     def _codes(self, level: Tensor, i: int, queries: Queries) -> Tensor:
@@ -191,7 +201,7 @@ class Stream:
     def _position(self, queries: Queries) -> Tensor:
         """Bias and position block at every distinct relative coordinate: (P, hidden), or (B * P, hidden)."""
         codes = position_codes(self.codes, queries).to(self.dtype).flatten(0, 1)
-        return torch.addmm(self.folded.bias, codes, self.folded.position)
+        return product(codes, self.folded.position, self.folded.bias)
 
     def _rows(self, level: Tensor) -> Tensor:
         """(B, C, h, w) to (B * h * w, C); no copy where the level lies so."""
@@ -233,9 +243,9 @@ class Stream:
         reads = queries * self.batch * (len(cells) * taps + 1) * (3 * index + 3 * coordinate)
         codes = distinct * (self.folded.position.shape[0] * (2 + taps) * coordinate + 16 * taps * coordinate)
         maps = self.batch * sum(n * c for n, c in zip(cells, channels, strict=True)) * value
-        table = (self.batch * sum(early) + 2 * distinct) * widths[0] * value
+        table = (self.batch * (sum(early) + max(early, default=0)) + 2 * distinct) * widths[0] * value
         hidden = self.batch * queries * widths[0] * value
-        late = self.batch * queries * max(channels) * value if len(early) < len(cells) else 0
+        late = self.batch * queries * (max(channels) + widths[0]) * value if len(early) < len(cells) else 0
         rest = self.batch * queries * max(map(sum, pairwise(widths))) * value
         return reads + max(codes + maps + table + hidden + late, rest)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from featalign.align.alignseg import OffsetPredictor, norm_leaky
 from featalign.context.pooling import PoolToBins
 from featalign.errors import ConfigError, did_you_mean
+from featalign.layers import Conv2d
 from featalign.ops.warp import Sampling, check_sampling, warp
 
 Merge = Literal["sum", "concat"]
@@ -73,7 +74,7 @@ class AlignCM(nn.Module):
 
 def _two_convolutions(in_channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(in_channels, in_channels, 1, bias=False),
+        Conv2d(in_channels, in_channels, 1, bias=False),
         *norm_leaky(in_channels),
         nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
         *norm_leaky(width),

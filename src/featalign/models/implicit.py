@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from featalign.align import ImplicitFunction
 from featalign.backbones import Pyramid
 from featalign.errors import ConfigError, did_you_mean
+from featalign.layers import Conv2d
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
 from featalign.spec import Classes
 
@@ -41,7 +42,7 @@ class LogitMap(nn.Module):
 
     def __init__(self, in_channels: int, classes: int) -> None:
         super().__init__()
-        self.classify = nn.Conv2d(in_channels, classes, 1)
+        self.classify = Conv2d(in_channels, classes, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Logits (B, K, h, w) on the map's own grid."""

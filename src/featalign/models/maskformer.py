@@ -21,6 +21,7 @@ from featalign.errors import ConfigError
 from featalign.models.canvas import own_pixels
 from featalign.models.feature_pyramid import FeaturePyramid
 from featalign.models.maskformer_merging import QueryMerging, class_of_pixels, merge_queries
+from featalign.models.panoptic_parts import require_targets
 
 CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, NO_OBJECT_WEIGHT = 1.0, 20.0, 1.0, 0.1
 HEADS, LAYERS, FEEDFORWARD = 8, 6, 8  # the last in widths
@@ -121,15 +122,8 @@ class MaskFormer(nn.Module):
         canvas: tuple[int, int],
     ) -> list[tuple[Tensor, Tensor]]:
         """Classes (S) and masks (S, *canvas) of each image. Raises ValueError."""
-        if targets is None or len(targets) != len(sizes):
-            raise ValueError(f"got targets {targets and len(targets)}; in training, expected one for each image")
         found = []
-        for target, size, own in zip(targets, sizes, shown, strict=True):
-            if "semantic" not in target or target["semantic"].shape != size:
-                raise ValueError(
-                    f"got a target with {sorted(target)} for an image of {size[0]} x {size[1]}; expected those of "
-                    "panoptic_target, with the class of each pixel in `semantic`"
-                )
+        for target, own in zip(require_targets(targets, sizes), shown, strict=True):
             there = [label for label in self.stuff if bool((target["semantic"] == label).any())]
             stuff = torch.tensor(there, dtype=torch.int64, device=target["labels"].device)
             masks = torch.cat((target["masks"].bool(), target["semantic"] == stuff[:, None, None])).float()

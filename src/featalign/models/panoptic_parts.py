@@ -25,23 +25,31 @@ def channel_tables(ids: Sequence[int], classes: int) -> tuple[Tensor, Tensor]:
     return torch.tensor([-1, *ids]), channels
 
 
-def checked_targets(
-    targets: Sequence[dict[str, Tensor]] | None, sizes: Sequence[tuple[int, int]], channels: Tensor
-) -> list[dict[str, Tensor]]:
-    """Targets of :func:`~featalign.data.objects.panoptic_target` with labels that are channels of things, from 1.
-
-    Raises:
-        ValueError: if they are not of these images, or hold an object that is no thing.
-    """
+def require_targets(
+    targets: Sequence[dict[str, Tensor]] | None, sizes: Sequence[tuple[int, int]]
+) -> Sequence[dict[str, Tensor]]:
+    """Targets of :func:`~featalign.data.objects.panoptic_target`. Raises ValueError if they are not of these images."""
     if targets is None or len(targets) != len(sizes):
         raise ValueError(f"got targets {targets and len(targets)}; in training, expected one for each image")
-    checked = []
     for target, size in zip(targets, sizes, strict=True):
         if "semantic" not in target or target["semantic"].shape != size:
             raise ValueError(
                 f"got a target with {sorted(target)} for an image of {size[0]} x {size[1]}; expected those of "
                 "panoptic_target, with the class of each pixel in `semantic`"
             )
+    return targets
+
+
+def checked_targets(
+    targets: Sequence[dict[str, Tensor]] | None, sizes: Sequence[tuple[int, int]], channels: Tensor
+) -> list[dict[str, Tensor]]:
+    """Those of :func:`require_targets` with labels that are channels of things, from 1.
+
+    Raises:
+        ValueError: if they are not of these images, or hold an object that is no thing.
+    """
+    checked = []
+    for target in require_targets(targets, sizes):
         labels = channels[target["labels"] - 1]
         if (labels == 0).any():
             raise ValueError(f"got objects of classes {target['labels'].tolist()}, not all of them things")

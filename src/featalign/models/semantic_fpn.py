@@ -21,6 +21,7 @@ from featalign.align.fuses import Fuse, FuseName, fuse_factory
 from featalign.align.pathways import Build, TopDown
 from featalign.backbones import Pyramid
 from featalign.context.contexts import ContextName, context_factory
+from featalign.layers import Conv2d
 from featalign.models.encoder_decoder import EncoderDecoder
 from featalign.models.pointrend import PointRefined
 from featalign.spec import Classes
@@ -46,7 +47,7 @@ class SemanticHead(nn.Module):
     def __init__(self, levels: int, width: int, classes: int, *, inner: int = 128, norm: Norm = "GN") -> None:
         super().__init__()
         self.climbs = nn.ModuleList(Climb(width, inner, max(1, steps), norm=norm) for steps in range(levels))
-        self.classify = nn.Conv2d(inner, classes, 1)
+        self.classify = Conv2d(inner, classes, 1)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         sizes = [(level.shape[-2], level.shape[-1]) for level in levels]

@@ -5,6 +5,7 @@ from featalign.ops.carafe import carafe
 from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_taps, nearest, point_taps
 from featalign.ops.deform import deform_conv
 from featalign.ops.gather import gather_rows, gather_sum
+from featalign.ops.products import pointwise, product
 from featalign.ops.queries import Queries, Window, grid_queries, phases, pixel_queries, point_queries, windows
 from featalign.ops.resize import LinearTaps, linear_taps, resize
 from featalign.ops.sampling import sample_at
@@ -38,6 +39,8 @@ __all__ = [
     "pixel_queries",
     "point_queries",
     "point_taps",
+    "pointwise",
+    "product",
     "resize",
     "sample_at",
     "warp",

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from featalign.ops.products import pointwise
+
 COLUMN_BYTES = 16 << 20  # sampled values held at a time when no gradient is wanted: about what a cache holds
 
 
@@ -99,7 +101,7 @@ def _sampled(
     matrix = weight.permute(0, 2, 3, 1).flatten(1)[:, :, None, None]
     step = _rows_per_band(x, offset, weight)
     parts = [(grid, share)] if step is None else zip(grid.split(step, 3), share.split(step, 4), strict=True)
-    bands = [F.conv2d(_columns(maps, *part).to(weight.dtype), matrix, bias) for part in parts]
+    bands = [pointwise(_columns(maps, *part).to(weight.dtype), matrix, bias) for part in parts]
     return bands[0] if len(bands) == 1 else torch.cat(bands, 2)
 
 

@@ -1,0 +1,58 @@
+"""Products along the channels, by the faster of the two libraries that torch has for them on a CPU.
+
+torch multiplies matrices by MKL, and 1x1 convolutions too where there is one thread and one image; all other
+convolutions by oneDNN. On processors that are not Intel's, MKL is less than half as fast: there these products are
+convolutions of oneDNN. Only in single precision, in inference and in eager mode: training, exported programs and
+double precision keep torch's own choice.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_FEWEST = 128  # rows; below it a convolution's own cost shows
+
+
+def product(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(N, C) times (C, K), plus a bias (K): (N, K)."""
+    if len(rows) >= _FEWEST and _by_onednn(rows):
+        line = rows.contiguous()[None, :, None].permute(0, 3, 1, 2)  # one image (1, C, N, 1), channels last
+        found = torch.mkldnn_convolution(line, matrix.T[:, :, None, None], bias, (0, 0), (1, 1), (1, 1), 1)
+        return found.permute(0, 2, 3, 1).reshape(len(rows), -1)
+    return rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)
+
+
+def pointwise(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1x1 convolution: (B, C, h, w) and (K, C, 1, 1), plus a bias (K), to (B, K, h, w)."""
+    if _by_onednn(maps) and maps.shape[-2] * maps.shape[-1] >= _FEWEST:
+        return torch.mkldnn_convolution(maps, weight, bias, (0, 0), (1, 1), (1, 1), 1)
+    return F.conv2d(maps, weight, bias)
+
+
+def _by_onednn(values: Tensor) -> bool:
+    return (
+        values.dtype == torch.float32
+        and values.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and _mkl_is_slow()
+        and bool(torch.backends.mkldnn.enabled)
+    )
+
+
+@cache
+def _mkl_is_slow() -> bool:
+    """Whether torch has both libraries and the processor is AMD's. Linux says; elsewhere nobody is asked."""
+    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+        return False
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
