@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from featalign.data.objects.rle import encode
 from featalign.errors import ConfigError
 from featalign.metrics import average_precision
 
@@ -86,3 +88,36 @@ def test_equals_the_golden_vectors(golden_dir: Path, kind):
     ours = [value for value in vars(scores).values() if isinstance(value, float)]
     assert ours == pytest.approx(list(expected["stats"].values()), rel=1e-9)
     assert scores.class_ap == pytest.approx(list(expected["per_category_AP"].values()), rel=1e-9)
+
+
+def disc(radius: float, *, side: int = 100) -> np.ndarray:
+    rows, columns = np.mgrid[:side, :side] - side / 2
+    return (rows**2 + columns**2 < radius**2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("width", [1, 3, 7])
+def test_contours_are_what_erosions_take(width):
+    from scipy.ndimage import binary_erosion
+
+    from featalign.metrics.mask_boundaries import inner_contour
+
+    for mask in (disc(30), np.ones((20, 30), np.uint8), np.eye(25, dtype=np.uint8), np.zeros((9, 9), np.uint8)):
+        left = binary_erosion(mask, np.ones((3, 3)), iterations=width)
+        np.testing.assert_array_equal(inner_contour(mask, width), mask - left)
+
+
+def test_masks_are_compared_near_their_contours(tmp_path):
+    """A disc of another radius overlaps well, and badly near its contour."""
+    rows = [{"id": 1, "image_id": 1, "category_id": 3, "iscrowd": 0, "bbox": [10, 10, 80, 80], "area": 5026}]
+    truth = {"images": [{"id": 1, "height": 100, "width": 100}], "categories": [{"id": 3, "name": "disc"}]}
+    truth["annotations"] = [{**rows[0], "segmentation": encode(disc(40))}]
+
+    def found(radius: float) -> list[dict[str, Any]]:
+        return [{"image_id": 1, "category_id": 3, "score": 0.9, "segmentation": encode(disc(radius))}]
+
+    assert average_precision(truth, found(40), kind="boundary").ap == 1
+    inner = average_precision(truth, found(38), kind="segm").ap, average_precision(truth, found(38), kind="boundary").ap
+    contours = [disc(radius) - disc(radius - 3) for radius in (40, 38)]
+    overlap = (contours[0] & contours[1]).sum() / (contours[0] | contours[1]).sum()
+    assert inner[0] >= 0.8 and overlap < 0.5 and inner[1] == 0
+    assert average_precision(truth, [], kind="boundary").ap == 0

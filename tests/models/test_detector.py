@@ -118,3 +118,15 @@ def test_other_images_are_refused(image):
     assert isinstance(model, nn.Module)
     with pytest.raises(ValueError, match=r"expected uint8 \(3, H, W\)"):
         model([image])
+
+
+def test_several_sizes_are_drawn_from_in_training(tmp_path):
+    model = create_detector("faster_rcnn", classes=2, backbone="resnet10t", width=32, min_size=[64, 96], max_size=200)
+    image = [torch.zeros(3, 50, 80)]
+    transform = model.network.transform
+    sides = {transform.train()(image)[0].image_sizes[0][0] for _ in range(30)}
+    assert sides == {64, 96} and transform.eval()(image)[0].image_sizes[0][0] == 96
+    save_detector(model, tmp_path)
+    assert load_detector(tmp_path).config["min_size"] == [64, 96]
+    with pytest.raises(ConfigError, match="min_size"):
+        create_detector("faster_rcnn", classes=2, backbone="resnet10t", min_size=[])

@@ -11,12 +11,14 @@ from featalign.training import Recipe, list_recipes, load_recipe
 _INTRODUCTION = """# Recipes
 
 What `featalign recipes --markdown docs/recipes.md` writes; do not edit. One recipe for every row that the papers print
-of their own semantic networks; where one network stands in several tables, its recipe names them all. "not run" means
+of their own networks; where one network stands in several tables, its recipe names them all. "not run" means
 that the published result was not reproduced here: the data, the ImageNet weights and the GPU hours were not at hand.
 Every recipe is built and trained for two iterations on fabricated data of its layout by `make test-slow`.
 
 | recipe | what | published | here |
 |---|---|---|---|"""
+
+_METRICS = {"pq": " PQ", "miou": "", "mask_ap": " mask AP", "box_ap": " box AP"}
 
 
 def show_recipes(markdown: Path | None) -> None:
@@ -24,16 +26,19 @@ def show_recipes(markdown: Path | None) -> None:
     found = {name: load_recipe(name) for name in list_recipes()}
     rows = [(name, aims(recipe), status(recipe), recipe.summary) for name, recipe in found.items()]
     table(rows, header=("recipe", "published", "here", "what"), numbers=False)
-    out.print("scores in percent of mIoU; a YAML file of your own may name one of these as its base")
+    out.print("scores in percent, of mIoU if none is named; a YAML file of your own may name one of these as its base")
     if markdown is not None:
         lines = [f"| `{name}` | {what} | {details(found[name])} | {here} |" for name, _, here, what in rows]
         write_atomically(markdown, "\n".join([_INTRODUCTION, *lines]) + "\n")
 
 
 def aims(recipe: Recipe) -> str:
-    """The published mIoU, or a dash."""
-    scores = [result.metrics["miou"] for result in recipe.published if "miou" in result.metrics]
-    return f"{scores[0]:.1f}" if scores else "-"
+    """What was published: PQ, mIoU, mask AP or box AP, the first that there is; or a dash."""
+    for name, title in _METRICS.items():
+        for result in recipe.published:
+            if name in result.metrics:
+                return f"{result.metrics[name]:.1f}{title}"
+    return "-"
 
 
 def status(recipe: Recipe) -> str:

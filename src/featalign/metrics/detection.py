@@ -14,7 +14,7 @@ import numpy as np
 from featalign.errors import ConfigError
 from featalign.metrics.scores import Result
 
-Kind = Literal["bbox", "segm"]
+Kind = Literal["bbox", "segm", "boundary"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def average_precision(
         truth: COCO's JSON: ``images``, ``categories``, ``annotations``.
         detections: of all images, COCO's result format: ``image_id``, ``category_id``, ``score`` and ``bbox`` (x, y,
             width, height, in pixels) or ``segmentation`` (RLE); neither is changed.
-        kind: whether boxes or masks are compared. Their area, which makes them small or large, is that of what is
+        kind: whether boxes or masks are compared, or masks by the lesser of their IoU and that of their parts near the
+            contour (Boundary IoU, CVPR 2021, section 6). Their area, which makes them small or large, is that of what is
             compared, and of the truth what its ``area`` says.
 
     Raises:
@@ -63,6 +64,8 @@ def average_precision(
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
+
+        from featalign.metrics.mask_boundaries import BoundaryEvaluation
     except ImportError as error:
         raise ConfigError("average precision needs pycocotools: pip install 'featalign[detection]'") from error
     kept = ("image_id", "category_id", "score", field)
@@ -71,7 +74,8 @@ def average_precision(
         reference = COCO()
         reference.dataset = copy.deepcopy(dict(truth))
         reference.createIndex()
-        evaluation = COCOeval(reference, _results(reference, found), kind)
+        compared = BoundaryEvaluation if kind == "boundary" else COCOeval
+        evaluation = compared(reference, _results(reference, found), "bbox" if kind == "bbox" else "segm")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

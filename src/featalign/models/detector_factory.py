@@ -45,7 +45,7 @@ def create_detector(
     frozen_norms: bool = False,
     frozen_levels: int = 0,
     anchors: Sequence[int] | None = None,
-    min_size: int | None = 800,
+    min_size: int | Sequence[int] | None = 800,
     max_size: int = 1333,
     detections: int = 100,
     point_head: bool = False,
@@ -63,7 +63,8 @@ def create_detector(
         anchors: side of the anchor at each of the five levels, in pixels of the resized image, finest first;
             torchvision's by default. ``panoptic_fcn`` and ``maskformer`` have none.
         min_size, max_size: images are resized so that the shorter side is ``min_size``, but the longer one at most
-            ``max_size``. None for ``min_size`` leaves them as they are.
+            ``max_size``. Of several sizes training draws one for each image, and the last is that of evaluation. None
+            for ``min_size`` leaves images as they are.
         detections: most objects that are found in an image; of ``maskformer``, queries: most segments.
         point_head: whether PointRend draws the masks, see :mod:`featalign.models.point_masks`; of ``mask_rcnn`` and
             ``panoptic_fpn``.
@@ -75,6 +76,9 @@ def create_detector(
     if name not in _KINDS:
         raise ConfigError(f'unknown detector "{name}": {did_you_mean(name, list(_KINDS))}')
     kind = _KINDS[name]
+    sizes = [min_size] if isinstance(min_size, int) else min_size
+    if sizes is not None and (not sizes or min(sizes) < 1):
+        raise ConfigError(f"min_size must be a number of pixels, or several; got {min_size}")
     if point_head and not kind.masks:
         masked = " and ".join(other for other, its in _KINDS.items() if its.masks)
         raise ConfigError(f'"{name}" has no masks for a point_head to draw; {masked} have')
@@ -94,7 +98,7 @@ def create_detector(
         **_told(apart, len(named)),
         **_anchored(name, anchors),
         **{kind.detections: detections},
-        min_size=min_size or max_size,
+        min_size=sizes or max_size,
         max_size=max_size,
         **normalized(in_channels),
     )
@@ -106,7 +110,7 @@ def create_detector(
         return Detector(network, named, {}, in_channels=in_channels, things=apart)
     stored = {
         "anchors": anchors and list(anchors),
-        "min_size": min_size,
+        "min_size": list(min_size) if isinstance(min_size, Sequence) else min_size,
         "max_size": max_size,
         "detections": detections,
         "point_head": point_head,

@@ -85,7 +85,7 @@ class PanopticFCN(nn.Module):
         things: Sequence[int],
         stuff: Sequence[int],
         detections: int = 100,
-        min_size: int = 800,
+        min_size: int | Sequence[int] = 800,
         max_size: int = 1333,
         image_mean: Sequence[float],
         image_std: Sequence[float],
