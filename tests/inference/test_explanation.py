@@ -15,7 +15,7 @@ from featalign.inference import Predictor
 from featalign.inference.alignment import recording
 from featalign.inference.displacement import in_cells, mean_displacement
 from featalign.inference.explanation import Explanation, draw, explain, write_explanation
-from featalign.models import Segmentor, create_model
+from featalign.models import Segmentor, create_detector, create_model
 from featalign.ops.warp import Sampling, warp
 
 
@@ -184,3 +184,12 @@ def test_files_say_level_and_module(tmp_path):
         "02-stride-16-to-8-decoder.0.fuses.0.png",
     ]
     assert sorted(paths) == sorted(tmp_path.iterdir())
+
+
+def test_of_a_detector_the_pyramid_alone_is_watched():
+    """Panoptic FCN has deformable convolutions in a head, too, which align nothing."""
+    model = create_detector("panoptic_fcn", classes=2, things=[0], backbone="resnet10t", width=64, min_size=None).eval()
+    with recording(model) as recorded, torch.no_grad():
+        model([torch.from_numpy(make_image()).permute(2, 0, 1)])
+    assert [step.module for step in recorded.steps] == [f"network.backbone.neck.pathway.fuses.{i}" for i in (2, 1, 0)]
+    assert all(step.fields for step in recorded.steps) and len(recorded.backbone) == 4

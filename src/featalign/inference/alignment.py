@@ -18,6 +18,7 @@ from featalign.backbones import Pyramid
 from featalign.context.aligncm import AlignCM
 from featalign.inference.readers import parameters, readers
 from featalign.inference.steps import Recording, Step, channel_mean
+from featalign.models import FeaturePyramid
 
 _SIGNATURES = (["coarse", "fine"], ["coarse", "reference"], ["x", "reference"], ["x", "size"])
 
@@ -38,10 +39,13 @@ def recording(model: nn.Module) -> Iterator[Recording]:
 
 
 def _watched(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
-    """Names, modules, and whether each is a step; without the insides of backbones, where some look like one."""
+    """Names, modules, and whether each is a step; without the insides of backbones, where some look like one, and of a
+    detector's heads, which align nothing."""
     step = backbone = " "  # no name begins with it
-    for name, module in model.named_modules():
-        if name.startswith(backbone):
+    modules = dict(model.named_modules())
+    above = next((f"{name}." for name, module in modules.items() if name and isinstance(module, FeaturePyramid)), "")
+    for name, module in modules.items():
+        if name.startswith(backbone) or not name.startswith(above):
             continue
         within = f"{name}." if name else ""
         if isinstance(module, Pyramid):

@@ -157,12 +157,12 @@ def _stuff(semantic: Tensor, channels: Tensor, frame: Frame) -> Tensor:
 def _crowds(target: dict[str, Tensor], stuff_channels: Tensor, things: int, frame: Frame) -> Tensor:
     """Things that are none of the objects, by class: (things, *encoded)."""
     semantic = target["semantic"]
-    rest = (semantic != IGNORE_INDEX) & ~target["masks"].any(0)
+    rest = (semantic != IGNORE_INDEX) & ~target["masks"].bool().any(0)
+    present = semantic[rest].unique().tolist()
     crowds = torch.zeros(things, *frame.encoded, device=semantic.device)
     for channel, label in enumerate((stuff_channels == 0).nonzero()[:, 0].tolist()):
-        region = rest & (semantic == label)
-        if region.any():
-            crowds[channel] = on_canvas(region.float()[None], frame)[0]
+        if label in present:
+            crowds[channel] = on_canvas((rest & (semantic == label)).float()[None], frame)[0]
     return crowds
 
 
