@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
-from featalign.training import list_recipes
+from featalign.training import Recipe, list_recipes
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,7 +47,10 @@ def test_commands_and_recipes_exist(page):
     for line in re.findall(r"^(?:\s*)featalign (.+)$", "\n".join(blocks(page, "bash")), re.M):
         name, *rest = line.split()
         assert name in commands, f"{page.name}: featalign {name}"
-        if name == "train":
+        if name == "train" and rest[0].endswith(".yaml"):  # one of the page's own
+            (text,) = [block for block in blocks(page, "yaml") if block.startswith(f"# {rest[0]}\n")]
+            assert Recipe.from_content(yaml.safe_load(text))
+        elif name == "train":
             assert rest[0] in list_recipes(), f"{page.name}: {rest[0]}"
 
 
