@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from featalign.data import DEFAULT_MAX_PIXELS, Finding, list_splits, open_dataset
+from featalign.data import DEFAULT_MAX_PIXELS, Finding, list_splits
 from featalign.data.objects import (
     AnyObjects,
     AnySegments,
@@ -29,7 +29,7 @@ from featalign.data.objects.splits import Annotated
 from featalign.data.opening import open_source
 from featalign.errors import ConfigError, DataError, did_you_mean
 from featalign.training.recipe import DataRecipe
-from featalign.training.splits import Splits, check_files
+from featalign.training.splits import Splits, check_files, open_split
 
 OPTIONS = ("annotations", "images", "segments", "masks")
 """Of ``data.options``: where the files lie (``{split}`` stands for the split), and whether objects have masks."""
@@ -61,15 +61,7 @@ def open_object_split(
     """One split; ``learn``: augmented, and without what nothing is learnt from."""
     transform = _augmentation(recipe, kind=kind) if learn else None
     if _labels_pixels(root, recipe, kind=kind):
-        pixels = open_dataset(
-            root,
-            split,
-            layout=recipe.layout,
-            options=recipe.options,
-            channels=recipe.channels,
-            cache=recipe.cache,
-            on_error=recipe.on_error,
-        )
+        pixels = open_split(root, recipe, split)
         return (LabelledSegments if kind == "panoptic" else LabelledObjects)(pixels, transform=transform)
     options = _options(recipe)
     files = object_files(root, recipe, split, kind=kind)

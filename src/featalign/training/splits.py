@@ -79,9 +79,9 @@ def open_splits(root: Path, recipe: DataRecipe) -> Splits:
     Raises:
         DataError: if the folder has not the layout, or a split has images without masks or masks without images.
     """
-    train = _open(root, recipe, recipe.train_split)
+    train = open_split(root, recipe, recipe.train_split)
     train.transform = augmentation(recipe, ignore_index=train.classes.ignore_index)
-    val = _open(root, recipe, recipe.val_split) if recipe.val_split in _splits(root, recipe) else None
+    val = open_split(root, recipe, recipe.val_split) if recipe.val_split in _splits(root, recipe) else None
     return Splits(train, val, train.classes)
 
 
@@ -89,7 +89,8 @@ def _splits(root: Path, recipe: DataRecipe) -> list[str]:
     return list_splits(root, layout=recipe.layout, options=recipe.options)
 
 
-def _open(root: Path, recipe: DataRecipe, split: str) -> SegmentationDataset:
+def open_split(root: Path, recipe: DataRecipe, split: str) -> SegmentationDataset:
+    """One split as it is. Raises DataError as :func:`open_splits`."""
     return open_dataset(
         root,
         split,
@@ -129,7 +130,7 @@ def check_files(root: Path, recipe: DataRecipe, *, console: Console) -> None:
         progress=Shown(console),
     )
     notes = [str(note) for note in report.notes[:3]]
-    train = _open(root, recipe, recipe.train_split)
+    train = open_split(root, recipe, recipe.train_split)
     sample = next(iter(train))
     augmentation(recipe, ignore_index=train.classes.ignore_index)(sample)  # refused here, not in a worker process
     for note in [*notes, *_padding(sample, recipe)]:
