@@ -36,7 +36,9 @@ def pointwise(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
 def _by_onednn(values: Tensor) -> bool:
     return (
-        values.dtype == torch.float32
+        type(values) is Tensor  # none of those that stand for a value while a program is traced
+        and values.dtype == torch.float32
+        and values.numel() > 0
         and values.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")

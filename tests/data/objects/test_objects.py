@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fabricate import fabricate
 from PIL import Image
 
 from featalign.data.objects import check_objects, detection_target, open_objects, read_coco
@@ -193,7 +194,8 @@ def test_the_page_runs(content, write, tmp_path, monkeypatch):
     path.rename(tmp_path / "annotations" / "instances_train2017.json")
     folder.rename(tmp_path / "train2017")
     monkeypatch.chdir(tmp_path)
-    first, second = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    fabricate("cityscapes", tmp_path / "cityscapes")
+    first, labelled, second = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     row = content["annotations"][0]
     names: dict[str, Any] = {
         "rows": [{**row, "score": 1.0, "segmentation": encode(decode(row["segmentation"], 16, 20))}]
@@ -201,4 +203,6 @@ def test_the_page_runs(content, write, tmp_path, monkeypatch):
     exec(compile(first, str(PAGE), "exec"), names)
     assert names["sample"]["image"].shape == (3, 512, 512)
     assert names["target"]["boxes"].shape == (2, 4)
+    exec(compile(labelled, str(PAGE), "exec"), names)
+    assert len(names["segments"]) == len(names["objects"]) == 2
     exec(compile(second, str(PAGE), "exec"), names)
