@@ -37,7 +37,7 @@ MLP = {"hidden": [128, 64]}
 BLENDED = {**MLP, "blend": "bilinear"}
 ROWS: dict[str, dict[str, Any]] = {
     "nearest": {"name": "fpn", "align": "nearest", "options": MLP},
-    "bilinear": {"name": "fpn", "align": "bilinear", "options": MLP},
+    **{name: {"name": "fpn", "align": "bilinear", "options": MLP} for name in ("bilinear", "bilinear_half")},
     "deconvolution": {"name": "fpn", "align": "deconvolution", "options": MLP},
     "upsampling": {"name": "fpn", "align": "upsampling", "options": MLP},
     "carafe": {"name": "fpn", "align": "carafe", "options": MLP},
@@ -45,7 +45,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "ifa_star": {"name": "fpn", "align": "ifa", "aspp": 64, "options": MLP},
     **{
         f"ifa_blended{how}": {"name": "fpn", "align": "ifa", "options": BLENDED}
-        for how in ("", "_boundary", "_annealed", "_points")
+        for how in ("", "_boundary", "_annealed", "_points", "_half")
     },
     "fpn_add": {"name": "semantic_fpn", "align": "nearest"},
     "sfnet": {"name": "sfnet"},
@@ -73,6 +73,8 @@ TRAINING: dict[str, dict[str, Any]] = {
     "ifa_blended_annealed": {"query": "mixed", "anneal_position": 0.5},
     "ifa_blended_points": {"query": "points"},
     "fapn_points": {"query": "uncertain"},
+    "bilinear_half": {"input_scale": 0.5},
+    "ifa_blended_half": {"query": "mixed", "input_scale": 0.5},
 }
 """What differs from row to row: the model, and where a blended function or a point head is asked in training."""
 
@@ -109,11 +111,20 @@ def recipe(row: str, budget: dict[str, Any], seed: int) -> Recipe:
     return Recipe.from_content({"model": model, "data": budget["data"], "training": training, "loss": loss})
 
 
-def result(folder: Path, data: Path, full: Path | None, base: Recipe) -> dict[str, Any]:
-    """Everything that is reported of a trained row; ``base``: what latency is relative to."""
+def result(folder: Path, data: Path, full: Path | None, base: Recipe, *, half: bool) -> dict[str, Any]:
+    """Everything that is reported of a trained row; ``base``: what latency is relative to.
+
+    ``half``: it was trained to see images at half their size.
+    """
     model = featalign.load(folder)
     test = open_dataset(data, "test")
-    found = {"480x360": _scores(evaluate(Predictor(model), test))}
+    if half:  # the network sees 240x180
+        modes = ("resized", "dense")
+        found = {f"480x360 {m}": _scores(evaluate(Predictor(model, mode=m, scales=(0.5,)), test)) for m in modes}
+        found["480x360"] = found["480x360 dense" if model.auto_mode == "dense" else "480x360 resized"]
+        full = None
+    else:
+        found = {"480x360": _scores(evaluate(Predictor(model), test))}
     points = isinstance(model, PointRefined)
     if points:  # by itself it is refined, wherever it is asked
         found["480x360 resized"] = _scores(evaluate(Predictor(model, mode="resized"), test))
@@ -185,7 +196,8 @@ def run(options: argparse.Namespace) -> None:
                 continue
             folder = options.runs / options.budget / f"{row}-{seed}"
             train(recipe(row, budget, seed), data=options.data, out=folder, device=options.device)
-            found = result(folder, options.data, options.full, base=recipe("bilinear", budget, seed))
+            half = row.endswith("_half")
+            found = result(folder, options.data, options.full, base=recipe("bilinear", budget, seed), half=half)
             with store.open("a") as file:
                 file.write(json.dumps({"row": row, "seed": seed, "budget": budget, **found}) + "\n")
             test = found["test"]["480x360"]

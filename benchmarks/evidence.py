@@ -98,11 +98,12 @@ def finer(rows: Rows) -> list[str]:
     """What asking every pixel at 960x720 brought over the model's own resized stride-4 answer."""
     lines = []
     for row, seeds in rows.items():
-        both = [found["test"] for found in seeds.values() if "960x720 dense" in found["test"]]
-        for name, score in (("mIoU", _miou), ("mIoU within 3 px", _band)):
-            found = [score(test["960x720 dense"]) - score(test["960x720 resized"]) for test in both]
-            if found:
-                lines.append(f"- `{row}`, {name}: {difference(found)}")
+        for size in ("960x720", "480x360"):
+            both = [found["test"] for found in seeds.values() if f"{size} dense" in found["test"]]
+            for name, score in (("mIoU", _miou), ("mIoU within 3 px", _band)):
+                found = [score(test[f"{size} dense"]) - score(test[f"{size} resized"]) for test in both]
+                if found:
+                    lines.append(f"- `{row}` at {size}, {name}: {difference(found)}")
     return lines
 
 
@@ -110,7 +111,7 @@ def refined(rows: Rows) -> list[str]:
     """What asking a point head where the coarse answer is uncertain brought over that answer, resized."""
     lines = []
     for row, seeds in rows.items():
-        tests = [found["test"] for found in seeds.values() if "480x360 resized" in found["test"]]
+        tests = [found["test"] for found in seeds.values() if "960x720 adaptive" in found["test"]]
         pairs = (("480x360", "480x360 resized"), ("960x720 adaptive", "960x720 resized"))
         for asked, coarse in pairs if tests else ():
             for name, score in (("mIoU", _miou), ("mIoU within 3 px", _band)):

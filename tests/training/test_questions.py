@@ -6,7 +6,15 @@ import torch.nn.functional as F
 
 from featalign.metrics import boundary_band
 from featalign.models import Segmentor, create_model
-from featalign.training.questions import answers_on_grid, ask, asks_at_points, jittered_points, labels_at, moved_into
+from featalign.training.questions import (
+    answers_on_grid,
+    ask,
+    asks_at_points,
+    jittered_points,
+    labels_at,
+    moved_into,
+    shown,
+)
 from featalign.training.recipe import TrainingRecipe
 
 
@@ -122,3 +130,16 @@ def test_when_points_are_asked():
     assert [asks_at_points("mixed", step) for step in steps] == [False, True] * 3
     assert not any(asks_at_points("grid", step) for step in steps)
     assert all(asks_at_points("points", step) for step in steps)
+
+
+def test_images_are_shown_smaller_and_labels_are_not(model):
+    """Questions and labels stay those of the full size: the answer is asked between the cells of a coarser grid."""
+    torch.manual_seed(0)
+    images, masks = torch.randn(2, 3, 40, 56), two_halves()
+    assert shown(images, 1.0) is images
+    small = shown(images, 0.5)
+    torch.testing.assert_close(small, F.interpolate(images, (20, 28), mode="bilinear", antialias=True))
+    recipe = TrainingRecipe(query="points", input_scale=0.5)
+    logits, labels = ask(model, model.encode(small), masks, recipe=recipe, step=0)
+    assert logits.shape == (2, 3, 10, 14) and labels.shape == (2, 10, 14)
+    assert shown(images[:, :, :1, :1], 0.3).shape == (2, 3, 1, 1)

@@ -19,9 +19,11 @@ from torchvision import tv_tensors
 
 from featalign.data import FolderDataset, Sample, normalize
 from featalign.errors import ConfigError, DataError, FeatalignError
-from featalign.models import load_model
+from featalign.inference import Predictor, evaluate
+from featalign.models import create_model, load_model
 from featalign.spec import Classes
 from featalign.training import Recipe, load_recipe
+from featalign.training.judging import PixelJudge
 from featalign.training.run import RunResult, train
 from featalign.training.splits import Splits
 
@@ -120,6 +122,27 @@ def test_best_model_has_the_score_that_is_reported(tmp_path: Path, tiny: Tiny, s
     assert result.best["miou"] == pytest.approx(np.mean(inter / union), abs=1e-9)
     assert list(result.best["iou"].values()) == pytest.approx(inter / union, abs=1e-9)
     assert list(result.best["iou"]) == ["ground", "box"]
+
+
+def test_smaller_inputs_are_validated_as_a_test_at_that_scale(tmp_path: Path, scenes: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model("fpn", backbone="resnet10t", width=16, hidden=(24,), classes=2).eval()
+    dataset = FolderDataset(scenes, "val")
+    batches = [{"image": one["image"][None], "mask": one["mask"][None], "name": [one["name"]]} for one in dataset]
+    with torch.no_grad():  # both classes are found: the last bias takes away their mean difference
+        mean = model(normalize(batches[0]["image"], model.normalization)).mean((0, 2, 3))
+        [bias for name, bias in model.named_parameters() if bias.shape == (2,) and "auxiliary" not in name][-1].sub_(
+            mean
+        )
+        judged = []
+        for scale in (0.5, 1.0):
+            judge = PixelJudge(dataset.classes, input_scale=scale)
+            for batch in batches:
+                judge.see(model, batch, torch.device("cpu"))
+            judged.append(judge.judgement(torch.device("cpu")).row["miou"])
+    for scale, miou in zip((0.5, 1.0), judged, strict=True):
+        assert miou == pytest.approx(evaluate(Predictor(model, device="cpu", scales=(scale,)), dataset).scores.miou)
+    assert judged[0] != judged[1]
 
 
 @pytest.mark.parametrize("query", ["grid", "points", "mixed"])

@@ -12,6 +12,7 @@ from featalign.metrics import ConfusionMatrix, Scores, scores
 from featalign.models import Segmentor
 from featalign.spec import Classes
 from featalign.training.engine import total
+from featalign.training.questions import shown
 
 M_contra = TypeVar("M_contra", contravariant=True)
 B_contra = TypeVar("B_contra", contravariant=True)
@@ -43,15 +44,18 @@ class Judge(Protocol[M_contra, B_contra]):
 
 
 class PixelJudge:
-    """By every labelled pixel, at each mask's own resolution: mIoU and its companions."""
+    """By every labelled pixel, at each mask's own resolution: mIoU and its companions.
 
-    def __init__(self, classes: Classes) -> None:
-        self._classes = classes
+    The network sees images at ``input_scale`` of their size.
+    """
+
+    def __init__(self, classes: Classes, *, input_scale: float = 1.0) -> None:
+        self._classes, self._scale = classes, input_scale
         self._confusion = ConfusionMatrix(len(classes), ignore_index=classes.ignore_index)
 
     def see(self, model: Segmentor, batch: Batch, device: torch.device) -> None:
         images = normalize(batch["image"].to(device), model.normalization)
-        logits = model(images, size=(batch["mask"].shape[-2], batch["mask"].shape[-1]))
+        logits = model(shown(images, self._scale), size=(batch["mask"].shape[-2], batch["mask"].shape[-1]))
         self._confusion.update(logits.argmax(dim=1).cpu(), batch["mask"])
 
     def judgement(self, device: torch.device) -> Judgement:

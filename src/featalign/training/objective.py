@@ -17,7 +17,7 @@ from featalign.losses import (
 )
 from featalign.models import Segmentor
 from featalign.training.annealing import annealed
-from featalign.training.questions import ask, labels_at
+from featalign.training.questions import ask, labels_at, shown
 from featalign.training.recipe import LossRecipe, TrainingRecipe
 from featalign.training.uncertain import uncertain_points
 
@@ -51,7 +51,7 @@ def objective(
         loss: says what its answers cost.
         class_weights: (K,), from :func:`featalign.training.class_weights.class_weights`; None weighs all alike.
     """
-    features = model.encode(images)
+    features = model.encode(shown(images, training.input_scale))
     with annealed(model, training, step=step):
         logits, labels = ask(model, features, masks, recipe=training, step=step)
     costs = Costs(loss, ignore_index=model.classes.ignore_index, class_weights=class_weights)

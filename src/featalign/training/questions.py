@@ -18,6 +18,14 @@ from featalign.training.recipe import TrainingRecipe
 PUBLISHED_STRIDE = 4  # pixels per question and side: the pitch of the finest feature grid
 
 
+def shown(images: Tensor, scale: float) -> Tensor:
+    """Images (B, C, H, W) at a share of their size, as a test at that scale shows them."""
+    if scale == 1:
+        return images
+    size = [max(1, round(scale * side)) for side in images.shape[-2:]]
+    return torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
+
+
 def ask(
     model: Segmentor, features: Features, masks: Tensor, *, recipe: TrainingRecipe, step: int
 ) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-_OF_SEMANTIC = ("query", "query_stride", "boundary_share", "anneal_position")
+_OF_SEMANTIC = ("query", "query_stride", "boundary_share", "anneal_position", "input_scale")
 """Fields of the training section that mean nothing to a detector."""
 
 
@@ -98,7 +98,7 @@ class Recipe(Section):
     def require_normalizable(self, crops: int) -> None:
         """Raises ConfigError where ``crops`` in one process are too few, or too small, for batch normalization."""
         height, width = self.data.crop
-        if crops == 1 and max(height, width) <= COARSEST_STRIDE:
+        if crops == 1 and self.training.input_scale * max(height, width) <= COARSEST_STRIDE:
             raise ConfigError(
                 f"training.batch: one crop of {height} x {width} in a process leaves one value per channel at stride "
                 f"{COARSEST_STRIDE}, which batch normalization cannot train on; take a larger batch or data.crop"

@@ -56,6 +56,12 @@ class TrainingRecipe(Section):
         default=0.0,
         description="share of the run over which position codes gain their frequencies, low to high; 0 = all at once",
     )
+    input_scale: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="share of their size at which the network sees crops and validation images; labels keep theirs",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="bf16, fp16: autocast; weights, coordinates and losses stay fp32"
     )

@@ -24,6 +24,9 @@ class SemanticTask:
 
     optional_losses: tuple[str, ...] = ("auxiliary_loss",)
 
+    def __init__(self, *, input_scale: float = 1.0) -> None:
+        self.input_scale = input_scale
+
     def open_splits(self, root: Path, recipe: DataRecipe) -> Splits:
         return open_splits(root, recipe)
 
@@ -40,7 +43,7 @@ class SemanticTask:
         return collate
 
     def judged(self, splits: Splits) -> tuple[Callable[[list[Any]], Any], Callable[[], Judge[Any, Any]]]:
-        return collate, lambda: PixelJudge(splits.classes)
+        return collate, lambda: PixelJudge(splits.classes, input_scale=self.input_scale)
 
     def save(self, model: Network, folder: Path) -> None:
         save_model(cast(Segmentor, model), folder)

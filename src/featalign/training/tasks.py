@@ -48,7 +48,7 @@ def task_of(recipe: Recipe) -> Task:
     if recipe.task == "semantic":
         from featalign.training.semantic import SemanticTask
 
-        return SemanticTask()
+        return SemanticTask(input_scale=recipe.training.input_scale)
     from featalign.training.objects import DetectionTask, PanopticTask
 
     return DetectionTask() if recipe.task == "detection" else PanopticTask()
