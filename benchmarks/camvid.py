@@ -118,7 +118,8 @@ def result(folder: Path, data: Path, full: Path | None, base: Recipe, *, half: b
     """
     model = featalign.load(folder)
     test = open_dataset(data, "test")
-    if half:  # the network sees 240x180
+    size = (SIZE[0] // 2, SIZE[1] // 2) if half else SIZE
+    if half:
         modes = ("resized", "dense")
         found = {f"480x360 {m}": _scores(evaluate(Predictor(model, mode=m, scales=(0.5,)), test)) for m in modes}
         found["480x360"] = found["480x360 dense" if model.auto_mode == "dense" else "480x360 resized"]
@@ -137,35 +138,38 @@ def result(folder: Path, data: Path, full: Path | None, base: Recipe, *, half: b
     metrics = json.loads((folder / "metrics.json").read_text())
     return {
         "parameters": sum(p.numel() for name, p in model.named_parameters() if not name.startswith("auxiliary.")),
-        "multiply_adds": multiply_adds(model),
+        "multiply_adds": multiply_adds(model, size),
         "val": {"miou": metrics["validation"]["miou"], "step": metrics["validation"]["step"]},
         "curve": _curve(folder),
         "test": found,
-        "latency": latency(model, build_model(base, test.classes)),
+        "latency": latency(model, build_model(base, test.classes), size),
         "seconds_per_iteration": metrics["seconds_per_iteration"],
     }
 
 
-def multiply_adds(model: Segmentor) -> int:
-    """Of the logits on the finest grid for one image of 480x360."""
+def multiply_adds(model: Segmentor, size: tuple[int, int]) -> int:
+    """Of the logits on the finest grid for one image."""
     shapes = copy.deepcopy(model).to("meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        shapes.native(shapes.encode(torch.empty(1, 3, *SIZE, device="meta")))
+        shapes.native(shapes.encode(torch.empty(1, 3, *size, device="meta")))
     return counter.get_total_flops() // 2
 
 
-def latency(model: Segmentor, base: Segmentor, *, turns: int = 7) -> float:
-    """Process time for one image of 480x360, relative to ``base``: one thread, in turns, medians."""
+def latency(model: Segmentor, base: Segmentor, size: tuple[int, int], *, turns: int = 7) -> float:
+    """Process time for an answer of 480x360, relative to ``base``: one thread, in turns, medians.
+
+    ``size``: at which ``model`` sees the image; ``base`` sees it whole.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    image = torch.randn(1, 3, *SIZE).contiguous(memory_format=torch.channels_last)
+    images = [torch.randn(1, 3, *seen).contiguous(memory_format=torch.channels_last) for seen in (size, SIZE)]
     networks = [network.to(memory_format=torch.channels_last).eval() for network in (model, base)]
     spent: list[list[float]] = [[], []]
     with torch.inference_mode():
         for _ in range(turns + 1):
-            for network, times in zip(networks, spent, strict=True):
+            for network, image, times in zip(networks, images, spent, strict=True):
                 start = time.process_time()
-                network(image)
+                network(image, size=SIZE)
                 times.append(time.process_time() - start)
     torch.set_num_threads(threads)
     return statistics.median(spent[0][1:]) / statistics.median(spent[1][1:])
