@@ -40,25 +40,32 @@ def test_training_and_storage(fuse: str, backbone: str, tmp_path):
 
 
 def test_every_layer_is_supervised():
-    """With one layer's answers replaced by another's, the sum of the losses is six times one of them."""
+    """The losses see the answers of all six layers, each after the decoder's last normalization, and add up."""
     model = small()
+    network = model.network
     images, truths = targets(model, sample())
-    calls = []
-    model.network.criterion.register_forward_hook(lambda module, inputs, found: calls.append(found["loss_mask"]))
+    layers, calls = [], []
+    for layer in network.transformer.decoder.layers:
+        layer.register_forward_hook(lambda module, inputs, found: layers.append(found))
+    network.criterion.register_forward_hook(lambda module, inputs, found: calls.append((inputs[1], found["loss_mask"])))
     losses = model(images, truths)
-    assert len(calls) == 6
-    torch.testing.assert_close(losses["loss_mask"], 20 * torch.stack(calls).sum())
+    assert len(layers) == len(calls) == 6
+    for layer, (classes, _) in zip(layers, calls, strict=True):
+        found = layer[0] if isinstance(layer, tuple) else layer
+        torch.testing.assert_close(network.classify(network.transformer.decoder.layernorm(found)), classes)
+    torch.testing.assert_close(losses["loss_mask"], 20 * sum(loss for _, loss in calls))
 
 
 def test_one_scene_is_learnt():
     model = small(fuse="fapn", things=[1, 3])
+    model.network.merging = QueryMerging(score=0.5)  # so few iterations do not make every query sure
     scene = sample(64, 64)
     colors = torch.randint(0, 256, (5, 3), dtype=torch.uint8)
     scene["image"] = colors[scene["segments"]].permute(2, 0, 1).contiguous()
     images, truths = targets(model, scene)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=160)
-    for _ in range(160):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=130)
+    for _ in range(130):
         optimizer.zero_grad()
         sum(model(images, truths).values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -121,6 +128,16 @@ def test_merging_by_hand():
     assert torch.equal(segments, expected) and labels.tolist() == [0, 1]
     torch.testing.assert_close(scores, torch.tensor([0.9, 0.98]))
     assert merge_queries(classes[5:], masks[5:], [0], QueryMerging()).segments.max() == 0
+    assert merge_queries(classes[:1], -masks[1:2].abs(), [0], QueryMerging()).segments.max() == 0, "a mask of nothing"
+
+
+def test_what_no_mask_covers():
+    """As published the surest query has it all the same; a least probability leaves it void."""
+    classes, masks = logits(0.95, 0.03, 0.02)[None], torch.full((1, 2, 6), -8.0)
+    masks[..., :3] = 8.0
+    assert merge_queries(classes, masks, [0], QueryMerging()).segments.eq(1).all()
+    segments = merge_queries(classes, masks, [0], QueryMerging(pixel=0.5)).segments
+    assert segments.tolist() == [[1, 1, 1, 0, 0, 0]] * 2
 
 
 def test_class_of_pixels_is_the_largest_sum():
