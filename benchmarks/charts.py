@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 640, 360
-LEFT, TOP, RIGHT, BOTTOM = 48, 16, 150, 40
+LEFT, TOP, RIGHT, BOTTOM = 48, 16, 180, 40
 COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#17becf", "#bcbd22")
+DASHES = ("none", "6 3", "2 2")  # once all colours are used
 TICKS = (1, 2, 5, 10, 20)
 
 Line = Sequence[tuple[float, float]]
 
 
 def chart(lines: Mapping[str, Line], *, across: str, up: str) -> str:
-    """One line for each name over common axes.
+    """One line for each name over common axes; names from the highest end down.
 
     Args:
         lines: points (x, y), by name.
@@ -39,11 +40,16 @@ def chart(lines: Mapping[str, Line], *, across: str, up: str) -> str:
         parts.append(_text(float(at(x, low).split(",")[0]), HEIGHT - BOTTOM + 16, f"{x:g}", "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, across, "middle"))
     parts.append(_text(LEFT, 11, up, "start"))
-    for i, (name, line) in enumerate(lines.items()):
-        color = COLORS[i % len(COLORS)]
+    order = {name: i for i, name in enumerate(lines)}  # a name has the same colour in every chart of a page
+    for i, (name, line) in enumerate(sorted(lines.items(), key=lambda item: -item[1][-1][1])):
+        rounds, place = divmod(order[name], len(COLORS))
+        color, dashes = COLORS[place], DASHES[rounds % len(DASHES)]
+        style = f'fill="none" stroke="{color}" stroke-width="2" stroke-dasharray="{dashes}"'
         points = " ".join(at(x, y) for x, y in line)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="2"/>')
-        parts.append(_text(WIDTH - RIGHT + 12, TOP + 14 + 17 * i, name, "start", color))
+        down = TOP + 10 + 16 * i
+        parts.append(f'<polyline points="{points}" {style}/>')
+        parts.append(f'<line x1="{WIDTH - RIGHT + 8}" x2="{WIDTH - RIGHT + 28}" y1="{down}" y2="{down}" {style}/>')
+        parts.append(_text(WIDTH - RIGHT + 33, down + 4, name, "start", color))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">'
     return "\n".join([head, *parts, "</svg>", ""])
 

@@ -21,6 +21,22 @@ from charts import Line, chart
 
 MARKS = "<!-- evidence: begin -->", "<!-- evidence: end -->"
 BASE = "bilinear"
+PAIRS = [  # rows that differ in one thing alone
+    ("alignfa", "fpn_add"),
+    ("fapn", "fpn_add"),
+    ("fapn", "alignfa"),
+    ("fapn_points", "fapn"),
+    ("sfnet", "fpn_add"),
+    ("fpn_add", "smp_fpn"),
+    ("ifa_blended", "ifa"),
+    ("ifa_blended_boundary", "ifa_blended"),
+    ("ifa_blended_annealed", "ifa_blended"),
+    ("ifa_blended_points", "ifa_blended"),
+    ("ifa_stride64", "bilinear_stride64"),
+    ("ifa_stride128", "bilinear_stride128"),
+    ("deeplabv3plus_ifa", "deeplabv3plus"),
+    ("pspnet_ifa", "pspnet"),
+]
 WIDTHS = ("3", "5", "8", "12")
 QUANTILES = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # of Student's t at 97.5 %, by the number of seeds
 
@@ -84,14 +100,23 @@ def native(rows: Rows) -> str:
 
 def against_base(rows: Rows) -> list[str]:
     """What each row differs from the bilinear one, over the seeds that both have."""
-    lines = []
-    for row, seeds in rows.items():
-        shared = sorted(seeds.keys() & rows[BASE].keys()) if row != BASE else []
-        if len(shared) > 1:
-            for name, score in (("mIoU", _miou), ("mIoU within 3 px of a boundary", _band)):
-                found = [score(seeds[s]["test"]["480x360"]) - score(rows[BASE][s]["test"]["480x360"]) for s in shared]
-                lines.append(f"- `{row}` - `{BASE}`, {name}: {difference(found)}")
-    return lines
+    return [line for row in rows if row != BASE for line in _against(rows, row, BASE)]
+
+
+def against_siblings(rows: Rows) -> list[str]:
+    """What rows differ from those that are the same but for one thing."""
+    return [line for row, sibling in PAIRS for line in _against(rows, row, sibling)]
+
+
+def _against(rows: Rows, row: str, other: str) -> list[str]:
+    shared = sorted(rows.get(row, {}).keys() & rows.get(other, {}).keys())
+    if len(shared) < 2:
+        return []
+    tests = [(rows[row][seed]["test"]["480x360"], rows[other][seed]["test"]["480x360"]) for seed in shared]
+    return [
+        f"- `{row}` - `{other}`, {name}: {difference([score(one) - score(two) for one, two in tests])}"
+        for name, score in (("mIoU", _miou), ("mIoU within 3 px of a boundary", _band))
+    ]
 
 
 def finer(rows: Rows) -> list[str]:
@@ -165,6 +190,7 @@ def page(rows: Rows, name: str) -> str:
         ("## At 480x360", [networks(rows)]),
         ("## At 960x720, from 480x360", [native(rows)]),
         ("## Against the bilinear row", against_base(rows)),
+        ("## Against the nearest sibling", against_siblings(rows)),
         ("## Asking every pixel", finer(rows)),
         ("## Refined at points", refined(rows)),
         ("## By the width of the band", [f"![test mIoU over the width of the band]({name}-bands.svg)"]),
