@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from held import Held
 from torch import Tensor
+from turns import in_turn
 
 from featalign.align import ImplicitFunction
 from featalign.ops import grid_taps, pixel_axis
@@ -59,7 +59,6 @@ def compare(size: int, *, grid_extra: int, precision: str, backward: bool, runs:
         "paper": lambda: concatenated(function, levels, (sides[0], sides[0])),
         "featalign": lambda: function(levels),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
     peak: dict[str, int] = {}
     cast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
     with cast, torch.set_grad_enabled(backward):
@@ -68,12 +67,7 @@ def compare(size: int, *, grid_extra: int, precision: str, backward: bool, runs:
             with Held() as held:
                 run(form, backward)
             peak[name] = held.peak
-        for _ in range(runs):
-            for name, form in forms.items():
-                start = time.process_time()
-                run(form, backward)
-                seconds[name].append(time.process_time() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+        medians = in_turn({name: partial(run, form, backward) for name, form in forms.items()}, runs)
     return {
         **{f"{name}_seconds": value for name, value in medians.items()},
         **{f"{name}_bytes": value for name, value in peak.items()},

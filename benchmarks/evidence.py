@@ -21,13 +21,11 @@ from charts import Line, chart
 
 MARKS = "<!-- evidence: begin -->", "<!-- evidence: end -->"
 BASE = "bilinear"
-PAIRS = [  # rows that differ in one thing alone
+PAIRS = [  # a row, and the one that it varies: another fuse, another head, another question in training
     ("alignfa", "fpn_add"),
     ("fapn", "fpn_add"),
     ("fapn", "alignfa"),
     ("fapn_points", "fapn"),
-    ("sfnet", "fpn_add"),
-    ("fpn_add", "smp_fpn"),
     ("ifa_blended", "ifa"),
     ("ifa_blended_boundary", "ifa_blended"),
     ("ifa_blended_annealed", "ifa_blended"),
@@ -104,7 +102,7 @@ def against_base(rows: Rows) -> list[str]:
 
 
 def against_siblings(rows: Rows) -> list[str]:
-    """What rows differ from those that are the same but for one thing."""
+    """What each row differs from the one that it varies, over the seeds that both have."""
     return [line for row, sibling in PAIRS for line in _against(rows, row, sibling)]
 
 
