@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
 from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, fold, position_codes
 from featalign.errors import ConfigError, did_you_mean
-from featalign.layers import BatchNorm2d
+from featalign.layers import BatchNorm2d, Conv2d
 from featalign.ops import Box, PixelAxis, Queries, gather_sum, grid_queries, nearest, pixel_axes, point_queries
 
 Resample = Literal["nearest", "bilinear"]
@@ -68,7 +68,7 @@ class ImplicitFunction(nn.Module):
             PositionEncoding(encoding, dims=dims, frequencies=frequencies, octaves=octaves) for _ in level_channels
         ]
         # The first layer in blocks. Weights of a blend sum to 1, so its bias may ride on the finest level's block.
-        content = [nn.Conv2d(channels, hidden[0], 1, bias=i == 0) for i, channels in enumerate(level_channels)]
+        content = [Conv2d(channels, hidden[0], 1, bias=i == 0) for i, channels in enumerate(level_channels)]
         code_channels = sum(code.channels for code in codes)
         self.codes = nn.ModuleList(codes)
         self.content = nn.ModuleList(content)
@@ -76,8 +76,8 @@ class ImplicitFunction(nn.Module):
         _draw_as_one_layer([*content, *([self.position] if self.position else [])])
         layers: list[nn.Module] = [BatchNorm2d(hidden[0]), nn.ReLU(inplace=True)]
         for width, next_width in itertools.pairwise(hidden):
-            layers += [nn.Conv2d(width, next_width, 1), BatchNorm2d(next_width), nn.ReLU(inplace=True)]
-        self.mlp = nn.Sequential(*layers, nn.Conv2d(hidden[-1], out_channels, 1))
+            layers += [Conv2d(width, next_width, 1), BatchNorm2d(next_width), nn.ReLU(inplace=True)]
+        self.mlp = nn.Sequential(*layers, Conv2d(hidden[-1], out_channels, 1))
 
     @property
     def seamless(self) -> bool:

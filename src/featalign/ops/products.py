@@ -1,8 +1,8 @@
 """Products along the channels, by the faster of the two libraries that torch has for them on a CPU.
 
-torch multiplies matrices by MKL, and 1x1 convolutions too where there is one thread and one image; all other
+torch multiplies matrices by MKL, and 1x1 convolutions too where there is one thread and few images; all other
 convolutions by oneDNN. On processors that are not Intel's, MKL is less than half as fast: there these products are
-convolutions of oneDNN. Only in single precision, in inference and in eager mode: training, exported programs and
+convolutions of oneDNN, forward and backward. Only in single precision and in eager mode: exported programs, half and
 double precision keep torch's own choice.
 """
 
@@ -16,22 +16,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _FEWEST = 128  # rows; below it a convolution's own cost shows
+_DILATION = 2  # changes nothing of a 1x1 kernel, but torch gives convolutions that have one to oneDNN
 
 
 def product(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     """(N, C) times (C, K), plus a bias (K): (N, K)."""
     if len(rows) >= _FEWEST and _by_onednn(rows):
         line = rows.contiguous()[None, :, None].permute(0, 3, 1, 2)  # one image (1, C, N, 1), channels last
-        found = torch.mkldnn_convolution(line, matrix.T[:, :, None, None], bias, (0, 0), (1, 1), (1, 1), 1)
+        found = F.conv2d(line, matrix.T[:, :, None, None], bias, dilation=_DILATION)
         return found.permute(0, 2, 3, 1).reshape(len(rows), -1)
     return rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)
 
 
 def pointwise(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A 1x1 convolution: (B, C, h, w) and (K, C, 1, 1), plus a bias (K), to (B, K, h, w)."""
-    if _by_onednn(maps) and maps.shape[-2] * maps.shape[-1] >= _FEWEST:
-        return torch.mkldnn_convolution(maps, weight, bias, (0, 0), (1, 1), (1, 1), 1)
-    return F.conv2d(maps, weight, bias)
+    apart = _by_onednn(maps) and maps.shape[-2] * maps.shape[-1] >= _FEWEST
+    return F.conv2d(maps, weight, bias, dilation=_DILATION if apart else 1)
 
 
 def _by_onednn(values: Tensor) -> bool:
@@ -40,7 +40,6 @@ def _by_onednn(values: Tensor) -> bool:
         and values.dtype == torch.float32
         and values.numel() > 0
         and values.device.type == "cpu"
-        and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined]
