@@ -37,7 +37,10 @@ MLP = {"hidden": [128, 64]}
 BLENDED = {**MLP, "blend": "bilinear"}
 ROWS: dict[str, dict[str, Any]] = {
     "nearest": {"name": "fpn", "align": "nearest", "options": MLP},
-    **{name: {"name": "fpn", "align": "bilinear", "options": MLP} for name in ("bilinear", "bilinear_half")},
+    **{
+        name: {"name": "fpn", "align": "bilinear", "options": MLP}
+        for name in ("bilinear", "bilinear_half", "bilinear_boundary")
+    },
     "deconvolution": {"name": "fpn", "align": "deconvolution", "options": MLP},
     "upsampling": {"name": "fpn", "align": "upsampling", "options": MLP},
     "carafe": {"name": "fpn", "align": "carafe", "options": MLP},
@@ -74,6 +77,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     "ifa_blended_points": {"query": "points"},
     "fapn_points": {"query": "uncertain"},
     "bilinear_half": {"input_scale": 0.5},
+    "bilinear_boundary": {"query": "mixed", "boundary_share": 0.5},
     "ifa_blended_half": {"query": "mixed", "input_scale": 0.5},
 }
 """What differs from row to row: the model, and where a blended function or a point head is asked in training."""
@@ -102,11 +106,11 @@ BUDGETS: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(row: str, budget: dict[str, Any], seed: int) -> Recipe:
+def recipe(row: str, budget: dict[str, Any], seed: int, precision: str = "bf16") -> Recipe:
     """The one recipe with the model of ``row``. No auxiliary head: peers have none."""
     model = {"backbone": budget["backbone"], "width": budget["width"], **ROWS[row]}
     asked = TRAINING.get(row, {"query": "grid"})
-    training = {**budget["training"], "precision": "bf16", **asked, "seed": seed, "checkpoint_every": 200}
+    training = {**budget["training"], "precision": precision, **asked, "seed": seed, "checkpoint_every": 200}
     loss = {"auxiliary_weight": 0.0}
     return Recipe.from_content({"model": model, "data": budget["data"], "training": training, "loss": loss})
 
@@ -199,11 +203,12 @@ def run(options: argparse.Namespace) -> None:
             if (row, seed) in stored(store, budget):
                 continue
             folder = options.runs / options.budget / f"{row}-{seed}"
-            train(recipe(row, budget, seed), data=options.data, out=folder, device=options.device)
+            train(recipe(row, budget, seed, options.precision), data=options.data, out=folder, device=options.device)
             half = row.endswith("_half")
             found = result(folder, options.data, options.full, base=recipe("bilinear", budget, seed), half=half)
             with store.open("a") as file:
-                file.write(json.dumps({"row": row, "seed": seed, "budget": budget, **found}) + "\n")
+                line = {"row": row, "seed": seed, "precision": options.precision, "budget": budget, **found}
+                file.write(json.dumps(line) + "\n")
             test = found["test"]["480x360"]
             print(
                 f"{row} seed {seed}: test mIoU {100 * test['miou']:.2f}, 3 px {100 * test['bands']['3']:.2f}",
@@ -227,6 +232,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="where the run folders go")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16", help="fp32 where bf16 is emulated")
     parser.add_argument("--device", default="auto")
     peers.add()
     run(parser.parse_args())

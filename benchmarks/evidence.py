@@ -28,6 +28,7 @@ PAIRS = [  # a row, and the one that it varies: another fuse, another head, anot
     ("fapn_points", "fapn"),
     ("ifa_blended", "ifa"),
     ("ifa_blended_boundary", "ifa_blended"),
+    ("ifa_blended_boundary", "bilinear_boundary"),
     ("ifa_blended_annealed", "ifa_blended"),
     ("ifa_blended_points", "ifa_blended"),
     ("ifa_stride64", "bilinear_stride64"),
@@ -81,6 +82,14 @@ def networks(rows: Rows) -> str:
     bands = [f"{width} px" for width in WIDTHS]
     header = ["row", "seeds", "M parameters", "G multiply-adds", "time", "val mIoU", "test mIoU", "accuracy", *bands]
     return table(header, lines)
+
+
+def precisions(rows: Rows) -> list[str]:
+    """Which rows were not trained in bf16. Lines without a precision are of when there was no other."""
+    other = [
+        row for row, seeds in rows.items() if any(one.get("precision", "bf16") != "bf16" for one in seeds.values())
+    ]
+    return [f"\nTrained in fp32, all others in bf16: {', '.join(f'`{row}`' for row in other)}."] if other else []
 
 
 def native(rows: Rows) -> str:
@@ -185,7 +194,7 @@ def learning(rows: Rows) -> dict[str, Line]:
 
 def page(rows: Rows, name: str) -> str:
     parts = [
-        ("## At 480x360", [networks(rows)]),
+        ("## At 480x360", [networks(rows), *precisions(rows)]),
         ("## At 960x720, from 480x360", [native(rows)]),
         ("## Against the bilinear row", against_base(rows)),
         ("## Against the nearest sibling", against_siblings(rows)),

@@ -2,7 +2,7 @@
 
 Two kernels give the same values. torchvision's operator runs on CUDA. Everywhere else, where it is slow or does not
 exist (half precision, other devices), the taps are sampled one by one and multiplied as one matrix: on one CPU thread
-about three times faster forward, and 3.6 to 5 times with backward (benchmarks/deform.py).
+two to three times faster forward, and 3.3 to 6 times with backward (benchmarks/deform.py).
 """
 
 from __future__ import annotations
