@@ -160,14 +160,14 @@ def multiply_adds(model: Segmentor, size: tuple[int, int]) -> int:
 
 
 def latency(model: Segmentor, base: Segmentor, size: tuple[int, int], *, turns: int = 7) -> float:
-    """Process time for an answer of 480x360, relative to ``base``: one thread, in turns, medians.
+    """Process time for an answer of 480x360, relative to ``base``: one thread of a CPU, in turns, medians.
 
     ``size``: at which ``model`` sees the image; ``base`` sees it whole.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     images = [torch.randn(1, 3, *seen).contiguous(memory_format=torch.channels_last) for seen in (size, SIZE)]
-    networks = [network.to(memory_format=torch.channels_last).eval() for network in (model, base)]
+    networks = [network.cpu().to(memory_format=torch.channels_last).eval() for network in (model, base)]
     spent: list[list[float]] = [[], []]
     with torch.inference_mode():
         for _ in range(turns + 1):
