@@ -82,21 +82,23 @@ TRAINING: dict[str, dict[str, Any]] = {
 }
 """What differs from row to row: the model, and where a blended function or a point head is asked in training."""
 
-BUDGETS: dict[str, dict[str, Any]] = {
-    "short": {  # under ten minutes per row on one CPU core with bf16
-        "backbone": "resnet18",
-        "width": 64,
-        "data": {"crop": 192, "cache": True, "workers": 1, "jitter": 0.5, "scales": [0.5, 1.5]},
-        "training": {
-            "iterations": 1000,
-            "batch": 8,
-            "optimizer": "adamw",  # farther in so few iterations than SGD
-            "lr": 0.001,
-            "weight_decay": 0.01,
-            "warmup": 50,
-            "validate_every": 500,
-        },
+SHORT: dict[str, Any] = {
+    "backbone": "resnet18",
+    "width": 64,
+    "data": {"crop": 192, "cache": True, "workers": 1, "jitter": 0.5, "scales": [0.5, 1.5]},
+    "training": {
+        "iterations": 1000,
+        "batch": 8,
+        "optimizer": "adamw",  # farther in so few iterations than SGD
+        "lr": 0.001,
+        "weight_decay": 0.01,
+        "warmup": 50,
+        "validate_every": 500,
     },
+}
+BUDGETS: dict[str, dict[str, Any]] = {
+    "short": SHORT,  # ten minutes per row on one CPU core with bf16
+    "medium": {**SHORT, "training": {**SHORT["training"], "iterations": 4000}},  # half an hour and more
     "long": {  # to convergence on a GPU
         "backbone": "resnet18",
         "width": 128,

@@ -2,8 +2,8 @@
 
     python benchmarks/evidence.py benchmarks/results/camvid-short.jsonl docs/evidence.md
 
-What lies between the two marks of the page is replaced, and so are the two charts beside it. A difference is called one
-only where its 95 % interval by Student's t over the seeds that both rows share leaves out 0.
+What lies between the page's two marks of that file is replaced, and so are the two charts beside it. A difference is
+called one only where its 95 % interval by Student's t over the seeds that both rows share leaves out 0.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from camvid import ROWS
 from charts import Line, chart
 
-MARKS = "<!-- evidence: begin -->", "<!-- evidence: end -->"
 BASE = "bilinear"
 PAIRS = [  # a row, and the one that it varies: another fuse, another head, another question in training
     ("alignfa", "fpn_add"),
@@ -43,11 +43,11 @@ Rows = dict[str, dict[int, dict[str, Any]]]
 
 
 def read(store: Path) -> Rows:
-    """Results by row and seed."""
+    """Results by row, in the benchmark's order, and seed."""
     rows: Rows = defaultdict(dict)
     for line in map(json.loads, store.read_text().splitlines()):
         rows[line["row"]][line["seed"]] = line
-    return rows
+    return {row: rows[row] for row in ROWS if row in rows}
 
 
 def spread(values: Iterable[float], *, scale: float = 100) -> str:
@@ -172,6 +172,15 @@ def _band(test: dict[str, Any]) -> float:
     return float(test["bands"]["3"])
 
 
+def charted(rows: Rows) -> Rows:
+    """Those to draw: of as many seeds as the bilinear row, seeing the whole image at the usual strides."""
+    return {
+        row: seeds
+        for row, seeds in rows.items()
+        if len(seeds) >= len(rows[BASE]) and not row.endswith(("_half", "_stride64", "_stride128"))
+    }
+
+
 def bands(rows: Rows) -> dict[str, Line]:
     """Test mIoU at 480x360 over the width of the band around boundaries, means over the seeds."""
     tests = {row: [found["test"]["480x360"]["bands"] for found in seeds.values()] for row, seeds in rows.items()}
@@ -194,27 +203,28 @@ def learning(rows: Rows) -> dict[str, Line]:
 
 def page(rows: Rows, name: str) -> str:
     parts = [
-        ("## At 480x360", [networks(rows), *precisions(rows)]),
-        ("## At 960x720, from 480x360", [native(rows)]),
-        ("## Against the bilinear row", against_base(rows)),
-        ("## Against the nearest sibling", against_siblings(rows)),
-        ("## Asking every pixel", finer(rows)),
-        ("## Refined at points", refined(rows)),
-        ("## By the width of the band", [f"![test mIoU over the width of the band]({name}-bands.svg)"]),
-        ("## Validation while training", [f"![validation mIoU over the iterations]({name}-learning.svg)"]),
+        ("### At 480x360", [networks(rows), *precisions(rows)]),
+        ("### At 960x720, from 480x360", [native(rows)]),
+        ("### Against the bilinear row", against_base(rows)),
+        ("### Against the nearest sibling", against_siblings(rows)),
+        ("### Asking every pixel", finer(rows)),
+        ("### Refined at points", refined(rows)),
+        ("### By the width of the band", [f"![test mIoU over the width of the band]({name}-bands.svg)"]),
+        ("### Validation while training", [f"![validation mIoU over the iterations]({name}-learning.svg)"]),
     ]
     return "\n\n".join(f"{title}\n\n" + "\n".join(lines) for title, lines in parts if lines)
 
 
 def main(store: Path, target: Path) -> None:
     rows = read(store)
-    before, rest = target.read_text().split(MARKS[0])
-    target.write_text(f"{before}{MARKS[0]}\n{page(rows, target.stem)}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+    begin, end = (f"<!-- {store.stem}: {mark} -->" for mark in ("begin", "end"))
+    before, rest = target.read_text().split(begin)
+    target.write_text(f"{before}{begin}\n{page(rows, store.stem)}\n{end}{rest.split(end)[1]}")
     for name, lines, across in (
-        ("bands", bands(rows), "width of the band around boundaries, pixels"),
-        ("learning", learning(rows), "iterations"),
+        ("bands", bands(charted(rows)), "width of the band around boundaries, pixels"),
+        ("learning", learning(charted(rows)), "iterations"),
     ):
-        target.with_name(f"{target.stem}-{name}.svg").write_text(chart(lines, across=across, up="mIoU, %"))
+        target.with_name(f"{store.stem}-{name}.svg").write_text(chart(lines, across=across, up="mIoU, %"))
 
 
 if __name__ == "__main__":
