@@ -98,7 +98,7 @@ SHORT: dict[str, Any] = {
 }
 BUDGETS: dict[str, dict[str, Any]] = {
     "short": SHORT,  # ten minutes per row on one CPU core with bf16
-    "medium": {**SHORT, "training": {**SHORT["training"], "iterations": 4000}},  # half an hour and more
+    "medium": {**SHORT, "training": {**SHORT["training"], "iterations": 3000}},  # half an hour
     "long": {  # to convergence on a GPU
         "backbone": "resnet18",
         "width": 128,
