@@ -52,7 +52,7 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "fpn_add": {"name": "semantic_fpn", "align": "nearest"},
     "sfnet": {"name": "sfnet"},
-    "alignfa": {"name": "semantic_fpn", "align": "alignfa"},
+    **{name: {"name": "semantic_fpn", "align": "alignfa"} for name in ("alignfa", "alignfa_boundary")},
     "fapn": {"name": "semantic_fpn", "align": "fapn"},
     "fapn_points": {"name": "semantic_fpn", "align": "fapn", "options": {"point_head": True}},
     "fapn_realtime": {"name": "fapn_realtime", "width": None},
@@ -78,6 +78,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     "fapn_points": {"query": "uncertain"},
     "bilinear_half": {"input_scale": 0.5},
     "bilinear_boundary": {"query": "mixed", "boundary_share": 0.5},
+    "alignfa_boundary": {"query": "mixed", "boundary_share": 0.5},
     "ifa_blended_half": {"query": "mixed", "input_scale": 0.5},
 }
 """What differs from row to row: the model, and where a blended function or a point head is asked in training."""

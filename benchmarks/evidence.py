@@ -23,6 +23,7 @@ from charts import Line, chart
 BASE = "bilinear"
 PAIRS = [  # a row, and the one that it varies: another fuse, another head, another question in training
     ("alignfa", "fpn_add"),
+    ("alignfa_boundary", "alignfa"),
     ("fapn", "fpn_add"),
     ("fapn", "alignfa"),
     ("fapn_points", "fapn"),
