@@ -21,10 +21,12 @@ from camvid import ROWS
 from charts import Line, chart
 
 BASE = "bilinear"
-PAIRS = [  # a row, and the one that it varies: another fuse, another head, another question in training
+PAIRS = [  # a row, and the one that it varies (another fuse, head, question in training), or a peer
     ("alignfa", "fpn_add"),
+    ("alignfa", "smp_fpn"),
     ("alignfa_boundary", "alignfa"),
     ("fapn", "fpn_add"),
+    ("fapn", "smp_fpn"),
     ("fapn", "alignfa"),
     ("fapn_points", "fapn"),
     ("ifa_blended", "ifa"),
@@ -112,7 +114,7 @@ def against_base(rows: Rows) -> list[str]:
 
 
 def against_siblings(rows: Rows) -> list[str]:
-    """What each row differs from the one that it varies, over the seeds that both have."""
+    """What each row differs from the one that it varies, or from a peer, over the seeds that both have."""
     return [line for row, sibling in PAIRS for line in _against(rows, row, sibling)]
 
 
@@ -207,7 +209,7 @@ def page(rows: Rows, name: str) -> str:
         ("### At 480x360", [networks(rows), *precisions(rows)]),
         ("### At 960x720, from 480x360", [native(rows)]),
         ("### Against the bilinear row", against_base(rows)),
-        ("### Against the nearest sibling", against_siblings(rows)),
+        ("### Against the nearest sibling, and a peer", against_siblings(rows)),
         ("### Asking every pixel", finer(rows)),
         ("### Refined at points", refined(rows)),
         ("### By the width of the band", [f"![test mIoU over the width of the band]({name}-bands.svg)"]),
