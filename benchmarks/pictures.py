@@ -3,8 +3,8 @@
     python benchmarks/pictures.py runs/evidence/medium/alignfa-0 runs/evidence/medium/fpn_add-0 \\
         --data camvid-480/camvid --out docs/evidence-alignfa.png
 
-A row per test image: both answers, who errs where, and the quarter by side in which most pixels differ, enlarged.
-The same beside photo and truth: `featalign compare`.
+A row per test image: both answers, who errs where, and, enlarged, the quarter by side with most pixels near boundaries
+that only one has right. The same beside photo and truth: `featalign compare`.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import featalign
 from featalign.data import open_dataset
-from featalign.figures import colorize
+from featalign.figures import VOID_COLOR, colorize
 from featalign.figures.alignment import Cell, page
-from featalign.figures.differences import Differences
+from featalign.figures.differences import Box, Differences, busiest_window
 from featalign.figures.drawing import Legend, framed, scale_labels
 from featalign.figures.palette import occurring
 from featalign.inference import Predictor, evaluate
+from featalign.metrics import boundary_band
 from featalign.reports.comparison import Differing, compare
 from featalign.reports.pictures import Asker, Example, examples
 from featalign.spec import Classes
 
 PANEL = (320, 240)
 TEXT = 18
+NEAR = 5  # pixels
 
 
 def picture(runs: tuple[Path, Path], data: Path, *, images: int) -> Image.Image:
@@ -43,7 +46,8 @@ def picture(runs: tuple[Path, Path], data: Path, *, images: int) -> Image.Image:
         list(_cells((a, b), scores, example, test.classes)) for scores, example in zip(differing, shown, strict=True)
     ]
     labels = [prediction for example in shown for prediction in example.predictions]
-    key = [*occurring(test.classes, *labels), *_errors((a, b), shown[0], test.classes).key]
+    errors = _errors((a, b), shown[0], test.classes).key
+    key = [*occurring(test.classes, *labels), *errors, (VOID_COLOR, "not labelled")]
     legend = Legend(key, TEXT).lines(len(rows[0]) * PANEL[0])
     return page(f"{a} and {b}: test images in which they differ most, mIoU of each", rows, legend)
 
@@ -57,13 +61,20 @@ def _cells(names: tuple[str, str], scores: Differing, example: Example, classes:
     titles.append("errors")
     for title, drawn in zip(titles, maps, strict=True):
         yield Cell(title, framed(scale_labels(drawn, PANEL)))
+    box = _box(errors, example, classes)
     for title, drawn in zip((*names, "errors"), maps, strict=True):
-        yield Cell(f"{title}, a part", framed(scale_labels(drawn.crop(errors.busiest_box()), PANEL)))
+        yield Cell(f"{title}, a part", framed(scale_labels(drawn.crop(box), PANEL)))
 
 
 def _errors(names: tuple[str, str], example: Example, classes: Classes) -> Differences:
     predictions = dict(zip(names, example.predictions, strict=True))
     return Differences.between(example.truth, predictions, classes.ignore_index)
+
+
+def _box(errors: Differences, example: Example, classes: Classes) -> Box:
+    near = boundary_band(torch.from_numpy(example.truth)[None], NEAR, classes.ignore_index)[0].numpy()
+    height, width = near.shape
+    return busiest_window(near & (errors.wrong[0] != errors.wrong[1]), height // 4, width // 4)
 
 
 def main() -> None:
