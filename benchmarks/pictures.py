@@ -32,11 +32,18 @@ from featalign.spec import Classes
 
 PANEL = (320, 240)
 TEXT = 18
-NEAR = 5  # pixels
+NEAR = 5
+"""Pixels from a boundary that the enlarged part is chosen by."""
+COLORS = 64
+"""Of the file: more than classes and kinds of error."""
 
 
 def picture(runs: tuple[Path, Path], data: Path, *, images: int) -> Image.Image:
-    """The ``images`` test images in which most pixels are right in one run alone."""
+    """The ``images`` test images whose labels show the most pixels that are right in one run alone, at least one image.
+
+    Raises:
+        FeatalignError: for a folder that is no run, or data without a test split.
+    """
     test = open_dataset(data, "test")
     askers = [Asker(Predictor(featalign.load(run)), test) for run in runs]
     a, b = (run.name.rpartition("-")[0] or run.name for run in runs)
@@ -46,8 +53,8 @@ def picture(runs: tuple[Path, Path], data: Path, *, images: int) -> Image.Image:
         list(_cells((a, b), scores, example, test.classes)) for scores, example in zip(differing, shown, strict=True)
     ]
     labels = [prediction for example in shown for prediction in example.predictions]
-    errors = _errors((a, b), shown[0], test.classes).key
-    key = [*occurring(test.classes, *labels), *errors, (VOID_COLOR, "not labelled")]
+    kinds = _errors((a, b), shown[0], test.classes).key
+    key = [*occurring(test.classes, *labels), *kinds, (VOID_COLOR, "not labelled")]
     legend = Legend(key, TEXT).lines(len(rows[0]) * PANEL[0])
     return page(f"{a} and {b}: test images in which they differ most, mIoU of each", rows, legend)
 
@@ -67,11 +74,13 @@ def _cells(names: tuple[str, str], scores: Differing, example: Example, classes:
 
 
 def _errors(names: tuple[str, str], example: Example, classes: Classes) -> Differences:
+    """Which of the two is wrong at which pixel."""
     predictions = dict(zip(names, example.predictions, strict=True))
     return Differences.between(example.truth, predictions, classes.ignore_index)
 
 
 def _box(errors: Differences, example: Example, classes: Classes) -> Box:
+    """(left, top, right, bottom) of the quarter by side with most pixels near a boundary that one alone has right."""
     near = boundary_band(torch.from_numpy(example.truth)[None], NEAR, classes.ignore_index)[0].numpy()
     height, width = near.shape
     return busiest_window(near & (errors.wrong[0] != errors.wrong[1]), height // 4, width // 4)
@@ -86,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     drawn = picture(tuple(options.runs), options.data, images=options.images)
-    drawn.quantize(64, dither=Image.Dither.NONE).save(options.out, optimize=True)
+    drawn.quantize(COLORS, dither=Image.Dither.NONE).save(options.out, optimize=True)
 
 
 if __name__ == "__main__":
