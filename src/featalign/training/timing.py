@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
+
+_RECENT = 100
+"""Iterations by which the time left is judged."""
 
 
 class Stopwatch:
@@ -17,6 +21,7 @@ class Stopwatch:
         self._seconds = 0.0
         self._window_steps = 0
         self._window_seconds = 0.0
+        self._recent: deque[float] = deque(maxlen=_RECENT)
         self._validations = 0
         self._validation_seconds = 0.0
         self._mark = time.perf_counter()
@@ -32,6 +37,7 @@ class Stopwatch:
         self._seconds += elapsed
         self._window_steps += 1
         self._window_seconds += elapsed
+        self._recent.append(elapsed)
 
     def validation(self) -> None:
         """A validation ended; an iteration begins."""
@@ -50,8 +56,11 @@ class Stopwatch:
 
     @property
     def seconds_left(self) -> float:
-        """Remaining iterations and validations at their mean duration so far."""
-        left = (self.iterations - self._steps) * self.seconds_per_iteration
+        """Remaining iterations at the pace of the last ones, remaining validations at their mean duration so far.
+
+        The slowest of these iterations does not count: it may be the first one, or have slept with the machine.
+        """
+        left = (self.iterations - self._steps) * self._pace()
         if self.validate_every and self._validations:
             planned = math.ceil(self.iterations / self.validate_every)
             left += max(planned - self._validations, 0) * self._validation_seconds / self._validations
@@ -70,6 +79,12 @@ class Stopwatch:
         """Add to the totals of an earlier process."""
         self._steps, self._seconds = int(state["steps"]), state["seconds"]
         self._validations, self._validation_seconds = int(state["validations"]), state["validation_seconds"]
+
+    def _pace(self) -> float:
+        """Seconds per iteration of late."""
+        if len(self._recent) < 2:
+            return self.seconds_per_iteration
+        return (sum(self._recent) - max(self._recent)) / (len(self._recent) - 1)
 
     def _lap(self) -> float:
         now = time.perf_counter()
