@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import safetensors.torch
 import timm
 import torch
+from timm.data import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from featalign.backbones import Pyramid
+from featalign.backbones import Pyramid, normalization_of
 from featalign.errors import ConfigError
+from featalign.spec import Normalization
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +58,19 @@ def test_file_that_holds_no_weights(tmp_path, suffix):
 def test_missing_file():
     with pytest.raises(ConfigError, match=r"pretrained: no file nowhere\.pth; expected true, false, or the path"):
         Pyramid("resnet10t", pretrained="nowhere.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet18", Normalization()),
+        ("resnet50s", Normalization()),
+        ("mobilenetv4_conv_small_050", Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))),
+        ("convnext_base.clip_laion2b", Normalization(OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)),
+    ],
+)
+def test_images_are_normalized_as_the_weights_expect_it(name, expected):
+    assert normalization_of(name, 3, pretrained=True) == expected
+    assert normalization_of(name, 3, pretrained="file.pth", depth=16) == replace(expected, scale=65535.0)
+    assert normalization_of(name, 3, pretrained=False) == Normalization()
+    assert normalization_of(name, 5, pretrained=True) == Normalization.for_channels(5)

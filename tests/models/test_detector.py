@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -20,6 +21,7 @@ from featalign.models import (
     save_model,
 )
 from featalign.models.detector_factory import DetectionName
+from featalign.spec import Normalization
 
 NAMES = get_args(DetectionName)
 
@@ -57,6 +59,23 @@ def test_images_are_normalized_as_everywhere_and_keep_their_size(channels):
     image = torch.randint(0, 256, (channels, 64, 96), dtype=torch.uint8)
     batch, _ = model.network.transform([image.float() / 255])
     assert torch.allclose(batch.tensors[0], normalize(image, model.normalization), atol=1e-5)
+
+
+@pytest.mark.parametrize("min_size", [None, 64])
+def test_images_are_normalized_as_the_backbones_weights_expect_it(min_size, tmp_path):
+    file = tmp_path / "weights.pth"
+    torch.save(timm.create_model("mobilenetv4_conv_small_050").state_dict(), file)
+    model = small("faster_rcnn", backbone="mobilenetv4_conv_small_050", pretrained=str(file), min_size=min_size).eval()
+    half = (0.5, 0.5, 0.5)
+    assert model.normalization == Normalization(half, half)
+    batch, _ = model.network.transform([torch.full((3, 64, 64), 0.75)])
+    assert torch.allclose(batch.tensors, torch.tensor(0.5))
+    save_detector(model, tmp_path / "detector")
+    loaded = load_detector(tmp_path / "detector")
+    assert loaded.normalization == model.normalization
+    loaded.normalization = Normalization((0.75,), (0.25,))
+    batch, _ = loaded.network.transform([torch.full((3, 64, 64), 0.75)])
+    assert torch.allclose(batch.tensors, torch.tensor(0.0))
 
 
 def test_images_are_resized_if_asked_for():
@@ -103,6 +122,7 @@ def test_a_fuse_of_ones_own_is_not_stored(tmp_path):
         ("fcos", {"anchors": (8, 16)}, r"five sizes in pixels, finest level first, got \(8, 16\)"),
         ("fcos", {"fuse": "fapm"}, 'did you mean "fapn"'),
         ("fcos", {"classes": 0}, "classes must be at least 1"),
+        ("fcos", {"width": 48}, '"fcos" needs a width that is a multiple of 32, got 48'),
         ("fcos", {"point_head": True}, '"fcos" has no masks for a point_head to draw'),
         ("mask_rcnn", {"things": [0]}, '"mask_rcnn" tells the objects of all classes apart'),
     ],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import timm
+from timm.models import get_pretrained_cfg
 from torch import nn
 
 from featalign.backbones.weights import check_loaded, fitting, pretrained_options
 from featalign.errors import ConfigError, did_you_mean
+from featalign.spec import Normalization
 
 _DEEP_STEM = {
     "resnet18s": "resnet18",
@@ -61,3 +64,16 @@ def create_body(name: str, in_channels: int, *, pretrained: bool | str, output_s
     if isinstance(pretrained, str):
         check_loaded(body, name, pretrained)
     return body
+
+
+def normalization_of(name: str, channels: int, *, pretrained: bool | str, depth: int = 8) -> Normalization:
+    """How images are normalized for backbone ``name``: as timm says of its weights, if it has them.
+
+    Not all were trained with ImageNet's mean and deviation. From scratch, and for other than three channels, for which
+    timm changes the first convolution, it is :meth:`~featalign.spec.Normalization.for_channels`.
+    """
+    usual = Normalization.for_channels(channels, depth=depth)
+    known = get_pretrained_cfg(_DEEP_STEM.get(name, name)) if pretrained else None
+    if known is None or len(known.mean) != channels:
+        return usual
+    return replace(usual, mean=tuple(known.mean), std=tuple(known.std))

@@ -21,7 +21,6 @@ class Detector(nn.Module):
         config: the keyword arguments of :func:`create_detector` that build it again.
         classes: names and colours of the K classes; 0 … K-1 here, 1 … K in what ``network`` says of boxes.
         things: ids of the classes whose objects are told apart; all of them, unless the network is panoptic.
-        normalization: of the images; ``network`` applies it.
     """
 
     def __init__(
@@ -39,7 +38,18 @@ class Detector(nn.Module):
         self.things = tuple(range(len(classes)) if things is None else things)
         self.config = config
         self.in_channels = in_channels
-        self.normalization = Normalization.for_channels(in_channels)
+
+    @property
+    def normalization(self) -> Normalization:
+        """Of the images, of 8 bits; ``network`` applies it."""
+        transform: Any = self.network.get_submodule("transform")
+        return Normalization(tuple(transform.image_mean), tuple(transform.image_std))
+
+    @normalization.setter
+    def normalization(self, value: Normalization) -> None:
+        transform: Any = self.network.get_submodule("transform")
+        statistics = normalized(value, self.in_channels)
+        transform.image_mean, transform.image_std = statistics["image_mean"], statistics["image_std"]
 
     @property
     def backbone(self) -> nn.Module:
@@ -74,18 +84,17 @@ class SameSize(GeneralizedRCNNTransform):
     """torchvision's way from images to a batch, which leaves their size alone (its own always resizes in evaluation).
 
     Args:
-        channels: of the images, which are normalized as every image here.
+        statistics: of the images, ``image_mean`` and ``image_std``.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(min_size=1, max_size=1, **normalized(channels))
+    def __init__(self, **statistics: list[float]) -> None:
+        super().__init__(min_size=1, max_size=1, **statistics)
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         return image, target
 
 
-def normalized(channels: int) -> dict[str, list[float]]:
+def normalized(normalization: Normalization, channels: int) -> dict[str, list[float]]:
     """What torchvision subtracts and divides by, one value for each channel."""
-    normalization = Normalization.for_channels(channels)
     values = {"image_mean": normalization.mean, "image_std": normalization.std}
     return {name: list(value) * (channels if len(value) == 1 else 1) for name, value in values.items()}

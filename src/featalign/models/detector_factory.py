@@ -16,6 +16,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from featalign.align.fapn import Norm
 from featalign.align.fuses import Fuse
+from featalign.backbones import normalization_of
 from featalign.errors import ConfigError, did_you_mean
 from featalign.models.detector import Detector, SameSize, normalized
 from featalign.models.factory import as_classes
@@ -82,6 +83,8 @@ def create_detector(
     if point_head and not kind.masks:
         masked = " and ".join(other for other, its in _KINDS.items() if its.masks)
         raise ConfigError(f'"{name}" has no masks for a point_head to draw; {masked} have')
+    if width % kind.groups:
+        raise ConfigError(f'"{name}" needs a width that is a multiple of {kind.groups}, got {width}')
     named = as_classes(classes)
     apart = _things(name, things, len(named))
     parts: dict[str, Any] = {
@@ -93,6 +96,7 @@ def create_detector(
         "frozen_norms": frozen_norms,
         "frozen_levels": frozen_levels,
     }
+    statistics = normalized(normalization_of(backbone, in_channels, pretrained=pretrained), in_channels)
     network = kind.build(
         pyramid(pretrained=pretrained, **parts, **kind.levels),
         **_told(apart, len(named)),
@@ -100,10 +104,10 @@ def create_detector(
         **{kind.detections: detections},
         min_size=sizes or max_size,
         max_size=max_size,
-        **normalized(in_channels),
+        **statistics,
     )
     if min_size is None:
-        network.transform = SameSize(in_channels)
+        network.transform = SameSize(**statistics)
     if point_head:
         draw_by_points(network, classes=len(apart or named), stride=network.backbone.strides[0])
     if callable(fuse):  # a part of the user's own has no name to store
@@ -141,6 +145,8 @@ class _Kind:
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     detections: str = "box_detections_per_img"
     masks: bool = False
+    groups: int = 1
+    """That the norms of the heads make of the width."""
 
 
 _ONE_STAGE: dict[str, Any] = {
@@ -152,7 +158,7 @@ _KINDS: dict[str, _Kind] = {
     "faster_rcnn": _Kind(detection.FasterRCNN),
     "mask_rcnn": _Kind(detection.MaskRCNN, masks=True),
     "retinanet": _Kind(detection.RetinaNet, octave=True, **_ONE_STAGE),
-    "fcos": _Kind(detection.FCOS, ratios=(1.0,), **_ONE_STAGE),
+    "fcos": _Kind(detection.FCOS, ratios=(1.0,), groups=32, **_ONE_STAGE),
     "panoptic_fpn": _Kind(PanopticFPN, masks=True),
     "panoptic_fcn": _Kind(PanopticFCN, {"top": "p6p7_from_p5"}, anchors=None, detections="detections"),
     "maskformer": _Kind(MaskFormer, levels={"top": "none"}, anchors=None, detections="queries"),

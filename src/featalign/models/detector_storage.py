@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from featalign.errors import DataError, WeightsError
@@ -16,7 +17,7 @@ from featalign.models.storage import (
     read_safetensors,
     write_folder,
 )
-from featalign.spec import Classes
+from featalign.spec import Classes, Normalization
 
 
 def save_detector(model: Detector, folder: Path | str) -> None:
@@ -31,7 +32,12 @@ def save_detector(model: Detector, folder: Path | str) -> None:
             "this detector cannot be stored as a folder: its fuse is not one of names; store its state_dict() and keep "
             "the code that builds it"
         )
-    write_folder(Path(folder), model, {"detector": model.config, **model.classes.to_json()})
+    config = {
+        "detector": model.config,
+        **model.classes.to_json(),
+        "normalization": asdict(model.normalization),
+    }
+    write_folder(Path(folder), model, config)
 
 
 def load_detector(source: Path | str) -> Detector:
@@ -46,6 +52,8 @@ def load_detector(source: Path | str) -> Detector:
         raise WeightsError(f"{folder}: is no detector; a network for segmentation is loaded with load_model")
     try:
         model = create_detector(**{**config["detector"], "pretrained": False}, classes=Classes.from_json(config))
+        if "normalization" in config:  # older folders lack it: theirs is the default
+            model.normalization = Normalization.from_json(config["normalization"])
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise WeightsError(f"{folder / CONFIG}: does not describe a detector ({error})") from error
     fit_state(model, read_safetensors(folder / WEIGHTS), source=str(folder / WEIGHTS))

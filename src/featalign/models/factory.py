@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from featalign.backbones import normalization_of
 from featalign.errors import ConfigError, did_you_mean
 from featalign.models.alignseg import alignseg
 from featalign.models.deeplab import deeplabv3plus
@@ -54,8 +55,10 @@ def create_model(name: str, *, classes: int | Sequence[str] | Classes, **options
             raise ConfigError(f'model "{name}" has no option "{option}": {did_you_mean(option, known)}')
     _check_parts(name, options)
     model = builder(as_classes(classes), **options)
+    chosen = known | options
+    model.normalization = normalization_of(chosen["backbone"], model.in_channels, pretrained=chosen["pretrained"])
     if not any(callable(value) for value in options.values()):  # a part of the user's own has no name to store
-        model.config = {"name": name, **{key: _plain(value) for key, value in (known | options).items()}}
+        model.config = {"name": name, **{key: _plain(value) for key, value in chosen.items()}}
     return model
 
 
@@ -66,6 +69,7 @@ def add_network(name: str, builder: Callable[..., Segmentor]) -> None:
         name: a new one.
         builder: ``builder(classes, *, …)``, every option keyword-only with a default. Recipes give it ``backbone``,
             ``pretrained`` and ``in_channels``, and ``align``, ``width`` and ``aspp`` where they say something for them.
+            Images are then normalized as timm says of the backbone's weights.
             The network has a module ``backbone``, whose learning rate may differ from all else's.
 
     Raises:

@@ -10,6 +10,7 @@ from typing import Any, TypedDict, cast
 from rich.console import Console
 from torch import Tensor, nn
 
+from featalign.backbones import normalization_of
 from featalign.data.objects import AnyObjects, AnySegments, PanopticSample, detection_target, panoptic_target
 from featalign.errors import ConfigError
 from featalign.models import Detector, create_detector, save_detector
@@ -94,7 +95,7 @@ def build_detector(recipe: Recipe, splits: Splits, *, pretrained: bool = True) -
     things = splits.things if recipe.task == "panoptic" else None
     chosen: dict[str, Any] = {"fuse": model.align, "width": model.width, "things": things}
     try:
-        return create_detector(
+        detector = create_detector(
             model.name,  # type: ignore[arg-type]  # create_detector says which names there are
             backbone=model.backbone,
             pretrained=model.pretrained if pretrained else False,
@@ -105,6 +106,8 @@ def build_detector(recipe: Recipe, splits: Splits, *, pretrained: bool = True) -
         )
     except TypeError as error:
         raise ConfigError(f"model.options: {model.name} does not take these ({error})") from error
+    detector.normalization = normalization_of(model.backbone, recipe.data.channels, pretrained=model.pretrained)
+    return detector
 
 
 def collate_objects(samples: list[Any], *, target: Callable[[Any], dict[str, Tensor]]) -> ObjectBatch:

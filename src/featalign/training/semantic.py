@@ -9,9 +9,10 @@ from typing import Any, cast
 from rich.console import Console
 from torch import Tensor
 
+from featalign.backbones import normalization_of
 from featalign.data import collate
 from featalign.models import Segmentor, create_model, save_model
-from featalign.spec import Classes, Normalization
+from featalign.spec import Classes
 from featalign.training.judging import Judge, PixelJudge
 from featalign.training.module import Learner
 from featalign.training.network import Network
@@ -66,5 +67,7 @@ def build_model(recipe: Recipe, classes: Classes, *, pretrained: bool = True) ->
         **{name: value for name, value in chosen.items() if value is not None},
         **model.options,
     )
-    network.normalization = Normalization.for_channels(recipe.data.channels, depth=recipe.data.depth)
+    network.normalization = normalization_of(
+        model.backbone, recipe.data.channels, pretrained=model.pretrained, depth=recipe.data.depth
+    )
     return network
