@@ -2,6 +2,7 @@
 
     python benchmarks/camvid.py short --data camvid-480/camvid --full camvid-full/camvid --runs runs/evidence
     python benchmarks/camvid.py short … --rows bilinear ifa --seeds 0 1 2      # these, in this order
+    python benchmarks/camvid.py pretrained …                                   # an ImageNet backbone, out of a package
 
 One line per row and seed is appended to benchmarks/results/camvid-BUDGET.jsonl as it finishes; what is there is not run
 again, and a run that was killed goes on from its checkpoint. The checkpoint is chosen on `val`; `test` is scored once,
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import imagenet
 import peers
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -39,7 +41,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "nearest": {"name": "fpn", "align": "nearest", "options": MLP},
     **{
         name: {"name": "fpn", "align": "bilinear", "options": MLP}
-        for name in ("bilinear", "bilinear_half", "bilinear_boundary")
+        for name in ("bilinear", "bilinear_mixed", "bilinear_boundary", "bilinear_half")
     },
     "deconvolution": {"name": "fpn", "align": "deconvolution", "options": MLP},
     "upsampling": {"name": "fpn", "align": "upsampling", "options": MLP},
@@ -77,6 +79,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     "ifa_blended_points": {"query": "points"},
     "fapn_points": {"query": "uncertain"},
     "bilinear_half": {"input_scale": 0.5},
+    "bilinear_mixed": {"query": "mixed"},
     "bilinear_boundary": {"query": "mixed", "boundary_share": 0.5},
     "alignfa_boundary": {"query": "mixed", "boundary_share": 0.5},
     "ifa_blended_half": {"query": "mixed", "input_scale": 0.5},
@@ -100,6 +103,11 @@ SHORT: dict[str, Any] = {
 BUDGETS: dict[str, dict[str, Any]] = {
     "short": SHORT,  # ten minutes per row on one CPU core with bf16
     "medium": {**SHORT, "training": {**SHORT["training"], "iterations": 3000}},  # half an hour
+    "pretrained": {  # the only ImageNet weights that a package index has
+        **SHORT,
+        "backbone": imagenet.BACKBONE,
+        "training": {**SHORT["training"], "lr": 0.0001, "head_lr_multiplier": 10.0},
+    },
     "long": {  # to convergence on a GPU
         "backbone": "resnet18",
         "width": 128,
@@ -109,9 +117,12 @@ BUDGETS: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(row: str, budget: dict[str, Any], seed: int, precision: str = "bf16") -> Recipe:
+def recipe(
+    row: str, budget: dict[str, Any], seed: int, *, precision: str = "bf16", weights: Path | None = None
+) -> Recipe:
     """The one recipe with the model of ``row``. No auxiliary head: peers have none."""
-    model = {"backbone": budget["backbone"], "width": budget["width"], **ROWS[row]}
+    pretrained = False if weights is None else str(weights)
+    model = {"backbone": budget["backbone"], "width": budget["width"], "pretrained": pretrained, **ROWS[row]}
     asked = TRAINING.get(row, {"query": "grid"})
     training = {**budget["training"], "precision": precision, **asked, "seed": seed, "checkpoint_every": 200}
     loss = {"auxiliary_weight": 0.0}
@@ -201,12 +212,16 @@ def run(options: argparse.Namespace) -> None:
     budget = BUDGETS[options.budget]
     store = RESULTS / f"camvid-{options.budget}.jsonl"
     store.parent.mkdir(exist_ok=True)
+    weights = None
+    if budget["backbone"] == imagenet.BACKBONE:
+        weights = imagenet.weights(options.runs / f"{imagenet.BACKBONE}.safetensors")
     for seed in options.seeds:
         for row in options.rows:
             if (row, seed) in stored(store, budget):
                 continue
             folder = options.runs / options.budget / f"{row}-{seed}"
-            train(recipe(row, budget, seed, options.precision), data=options.data, out=folder, device=options.device)
+            chosen = recipe(row, budget, seed, precision=options.precision, weights=weights)
+            train(chosen, data=options.data, out=folder, device=options.device)
             half = row.endswith("_half")
             found = result(folder, options.data, options.full, base=recipe("bilinear", budget, seed), half=half)
             with store.open("a") as file:

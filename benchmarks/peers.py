@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import segmentation_models_pytorch as smp
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from featalign.models import Features, Segmentor, add_network
@@ -55,9 +56,14 @@ class Peer(Segmentor):
 def builder(network: Callable[..., nn.Module]) -> Callable[..., Peer]:
     """The builder of one network, as ``create_model`` calls it."""
 
-    def build(classes: Classes, *, backbone: str = "resnet18", pretrained: bool = False, in_channels: int = 3) -> Peer:
-        weights = "imagenet" if pretrained else None
+    def build(
+        classes: Classes, *, backbone: str = "resnet18", pretrained: bool | str = False, in_channels: int = 3
+    ) -> Peer:
+        weights = "imagenet" if pretrained is True else None
         built = network(f"tu-{backbone}", encoder_weights=weights, in_channels=in_channels, classes=len(classes))
+        if isinstance(pretrained, str):
+            missing, _ = built.encoder.model.load_state_dict(load_file(pretrained), strict=False)
+            assert not missing, f"{pretrained} lacks {missing}"
         return Peer(classes, network=built, in_channels=in_channels)
 
     return build
