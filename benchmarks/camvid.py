@@ -103,7 +103,7 @@ SHORT: dict[str, Any] = {
 BUDGETS: dict[str, dict[str, Any]] = {
     "short": SHORT,  # ten minutes per row on one CPU core with bf16
     "medium": {**SHORT, "training": {**SHORT["training"], "iterations": 3000}},  # half an hour
-    "pretrained": {  # the only ImageNet weights that a package index has
+    "pretrained": {  # with ImageNet weights that come as a package
         **SHORT,
         "backbone": imagenet.BACKBONE,
         "training": {**SHORT["training"], "lr": 0.0001, "head_lr_multiplier": 10.0},
