@@ -54,6 +54,7 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "fpn_add": {"name": "semantic_fpn", "align": "nearest"},
     "sfnet": {"name": "sfnet"},
+    "alignfa_none": {"name": "semantic_fpn", "align": "alignfa_none"},
     **{name: {"name": "semantic_fpn", "align": "alignfa"} for name in ("alignfa", "alignfa_boundary")},
     "fapn": {"name": "semantic_fpn", "align": "fapn"},
     "fapn_points": {"name": "semantic_fpn", "align": "fapn", "options": {"point_head": True}},

@@ -22,7 +22,9 @@ from charts import Line, chart
 
 BASE = "bilinear"
 PAIRS = [  # a row, and the one that it varies (another fuse, head, question in training), or a peer
+    ("alignfa", "alignfa_none"),
     ("alignfa", "fpn_add"),
+    ("alignfa_none", "fpn_add"),
     ("alignfa", "smp_fpn"),
     ("alignfa_boundary", "alignfa"),
     ("fapn", "fpn_add"),

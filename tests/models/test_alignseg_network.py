@@ -74,6 +74,7 @@ def test_points_read_the_resized_logits():
         {"context": "psp"},
         {"context": "rcca"},
         {"align": "alignfa_fine"},
+        {"align": "alignfa_none"},
         {"align_context": False, "merge": "concat"},
         {"sampling": "initial"},
     ],

@@ -19,7 +19,7 @@ from featalign.errors import ConfigError, did_you_mean
 from featalign.layers import BatchNorm2d, Conv2d, SingleConv2d
 from featalign.ops.warp import Sampling, check_sampling, warp
 
-Directions = Literal["both", "coarse", "fine"]
+Directions = Literal["both", "coarse", "fine", "none"]
 
 
 class AlignFA(nn.Module):
@@ -31,7 +31,7 @@ class AlignFA(nn.Module):
     Args:
         channels: C, of both maps.
         directions: which maps are moved: ``both``; ``fine`` alone, "low to high" in Table 3; ``coarse`` alone, "high to
-            low" there.
+            low" there; ``none``, the plain sum on the regular grid of Table 2 (RGS).
         sampling: convention of the offsets, see :func:`~featalign.ops.warp.warp`; other than ``corrected`` only for
             checkpoints that were trained so.
 
@@ -45,8 +45,8 @@ class AlignFA(nn.Module):
             raise ConfigError(f'unknown directions "{directions}": {did_you_mean(directions, get_args(Directions))}')
         check_sampling(sampling)
         self.sampling = sampling
-        self.coarse_offset = OffsetPredictor(channels) if directions != "fine" else None
-        self.fine_offset = OffsetPredictor(channels) if directions != "coarse" else None
+        self.coarse_offset = OffsetPredictor(channels) if directions in ("both", "coarse") else None
+        self.fine_offset = OffsetPredictor(channels) if directions in ("both", "fine") else None
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True)

@@ -33,6 +33,7 @@ FuseName = Literal[
     "alignfa",
     "alignfa_coarse",
     "alignfa_fine",
+    "alignfa_none",
     FaPNName,
 ]
 
@@ -47,6 +48,7 @@ FUSES: dict[FuseName, Fuse] = {
     "alignfa": AlignFAFuse,
     "alignfa_coarse": partial(AlignFAFuse, directions="coarse"),  # AlignSeg Table 3, high to low
     "alignfa_fine": partial(AlignFAFuse, directions="fine"),  # AlignSeg Table 3, low to high
+    "alignfa_none": partial(AlignFAFuse, directions="none"),  # AlignSeg Table 2, RGS: what AlignFA is measured against
     "fapn": FaPNFuse,
     "fapn_no_fsm": partial(FaPNFuse, selection="none"),  # FaPN Table 1, FPN + FAM
     "fapn_se": partial(FaPNFuse, selection="se"),  # FaPN Table 1, FPN + FAM + SE

@@ -118,7 +118,7 @@ def alignseg(
             is ``resnet101s`` (deep stem) with ``ceil_pool``.
         width: channels of the second pathway and of the context; a multiple of 4.
         align: what joins two maps of the second pathway: ``alignfa``; ``alignfa_coarse`` and ``alignfa_fine``, one of
-            its directions (Table 3); or any other fuse (Table 2), such as ``bilinear``.
+            its directions (Table 3); ``alignfa_none``, neither (Table 2, RGS); or any other fuse, such as ``bilinear``.
         sampling: convention of AlignFA's and AlignCM's offsets, see :func:`~featalign.ops.warp.warp`.
         context: ``aligncm`` or one of those that Table 5 compares it with: ``aspp``, ``psp``, ``rcca``; ``none`` is
             the baseline there, with pathways of one block less.
@@ -150,7 +150,12 @@ def alignseg(
 
 def _fuse(align: FuseName | Fuse, sampling: Sampling) -> Fuse:
     """AlignFA bare, since both maps have passed a residual block already; any other fuse as it is."""
-    directions: dict[object, Directions] = {"alignfa": "both", "alignfa_coarse": "coarse", "alignfa_fine": "fine"}
+    directions: dict[object, Directions] = {
+        "alignfa": "both",
+        "alignfa_coarse": "coarse",
+        "alignfa_fine": "fine",
+        "alignfa_none": "none",
+    }
     if align not in directions:
         return fuse_factory(align)
     return lambda _fine_channels, width: AlignFA(width, directions=directions[align], sampling=sampling)
