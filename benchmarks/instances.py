@@ -26,8 +26,8 @@ import featalign
 from featalign.data import EndlessBatches
 from featalign.data.objects import ObjectDataset, detection_target, object_transform, open_objects
 from featalign.inference import detect, score_detector
-from featalign.models.detector import Detector, SameSize
-from featalign.spec import Classes
+from featalign.models.detector import Detector, SameSize, normalized
+from featalign.spec import Classes, Normalization
 
 WIDTH, BATCH, CROP = 64, 2, 128
 ANCHORS = ((8,), (16,), (32,), (64,), (128,))  # nuclei are small
@@ -54,7 +54,7 @@ def build(detector: str, fuse: str, backbone: str, classes: Classes) -> Detector
     else:
         network = MaskRCNN(pyramid, mask_head=MaskRCNNHeads(WIDTH, (WIDTH, WIDTH), 1), **options)
         network.roi_heads.mask_predictor = MaskRCNNPredictor(WIDTH, WIDTH, len(classes) + 1)
-    network.transform = SameSize(3)
+    network.transform = SameSize(**normalized(Normalization(), 3))
     return Detector(network, classes, {}, in_channels=3)
 
 
