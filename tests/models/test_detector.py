@@ -121,6 +121,11 @@ def test_a_fuse_of_ones_own_is_not_stored(tmp_path):
         ("mask_rcn", {}, 'unknown detector "mask_rcn": did you mean "mask_rcnn"'),
         ("fcos", {"anchors": (8, 16)}, r"five sizes in pixels, finest level first, got \(8, 16\)"),
         ("fcos", {"fuse": "fapm"}, 'did you mean "fapn"'),
+        (
+            "fcos",
+            {"backbone": "resnet18.typo", "pretrained": True},
+            'backbone "resnet18.typo" has no published weights',
+        ),
         ("fcos", {"classes": 0}, "classes must be at least 1"),
         ("fcos", {"width": 48}, '"fcos" needs a width that is a multiple of 32, got 48'),
         ("fcos", {"point_head": True}, '"fcos" has no masks for a point_head to draw'),

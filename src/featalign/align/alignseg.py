@@ -50,6 +50,8 @@ class AlignFA(nn.Module):
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True)
+        if self.coarse_offset is None and self.fine_offset is None:
+            return coarse + fine
         pair = torch.cat((fine, coarse), 1)
         return self._move(coarse, pair, self.coarse_offset) + self._move(fine, pair, self.fine_offset)
 

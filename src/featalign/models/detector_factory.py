@@ -96,9 +96,10 @@ def create_detector(
         "frozen_norms": frozen_norms,
         "frozen_levels": frozen_levels,
     }
+    levels = pyramid(pretrained=pretrained, **parts, **kind.levels)
     statistics = normalized(normalization_of(backbone, in_channels, pretrained=pretrained), in_channels)
     network = kind.build(
-        pyramid(pretrained=pretrained, **parts, **kind.levels),
+        levels,
         **_told(apart, len(named)),
         **_anchored(name, anchors),
         **{kind.detections: detections},
@@ -146,7 +147,7 @@ class _Kind:
     detections: str = "box_detections_per_img"
     masks: bool = False
     groups: int = 1
-    """That the norms of the heads make of the width."""
+    """Into how many the heads' group normalization parts the width."""
 
 
 _ONE_STAGE: dict[str, Any] = {

@@ -106,6 +106,7 @@ def build_detector(recipe: Recipe, splits: Splits, *, pretrained: bool = True) -
         )
     except TypeError as error:
         raise ConfigError(f"model.options: {model.name} does not take these ({error})") from error
+    # also when it goes on and is built without these weights
     detector.normalization = normalization_of(model.backbone, recipe.data.channels, pretrained=model.pretrained)
     return detector
 

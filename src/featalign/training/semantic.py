@@ -67,7 +67,7 @@ def build_model(recipe: Recipe, classes: Classes, *, pretrained: bool = True) ->
         **{name: value for name, value in chosen.items() if value is not None},
         **model.options,
     )
-    network.normalization = normalization_of(
+    network.normalization = normalization_of(  # also when it goes on and is built without these weights
         model.backbone, recipe.data.channels, pretrained=model.pretrained, depth=recipe.data.depth
     )
     return network
