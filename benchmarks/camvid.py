@@ -56,7 +56,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "sfnet": {"name": "sfnet"},
     "alignfa_none": {"name": "semantic_fpn", "align": "alignfa_none"},
     **{name: {"name": "semantic_fpn", "align": "alignfa"} for name in ("alignfa", "alignfa_boundary")},
-    "fapn": {"name": "semantic_fpn", "align": "fapn"},
+    **{name: {"name": "semantic_fpn", "align": name} for name in ("fapn_none", "fapn_no_fsm", "fapn")},
     "fapn_points": {"name": "semantic_fpn", "align": "fapn", "options": {"point_head": True}},
     "fapn_realtime": {"name": "fapn_realtime", "width": None},
     "alignseg": {"name": "alignseg"},

@@ -71,6 +71,7 @@ VARIANTS = [
     {"selection": "se", "norm": "BN"},
     {"align": "after"},
     {"align": "deconv"},
+    {"align": "none"},
     {"join": "concat", "resize": "nearest"},
     {"align": "after", "join": "concat", "groups": 4},
 ]
@@ -100,6 +101,17 @@ def test_fuse_is_the_papers_formula():
     reference = fuse.lateral(fine)
     enlarged = F.interpolate(coarse, scale_factor=2, mode="bilinear")
     assert torch.allclose(fuse(coarse, fine), fuse.align(enlarged, reference) + reference, atol=1e-6)
+
+
+def test_without_alignment_is_fapn_with_offsets_of_zero_and_full_modulation():
+    torch.manual_seed(0)
+    aligned, plain = FaPNFuse(12, 8), FaPNFuse(12, 8, align="none")
+    plain.lateral.load_state_dict(aligned.lateral.state_dict())
+    plain.align.convolution.load_state_dict(aligned.align.deform.convolution.state_dict())
+    with torch.no_grad():
+        aligned.align.deform.predict.bias[2 * 8 * 9 :] = 100  # modulation 1; the offsets are zero
+    coarse, fine = torch.randn(1, 8, 4, 5), torch.randn(1, 12, 8, 10)
+    assert torch.allclose(plain(coarse, fine), aligned(coarse, fine), atol=1e-5)
 
 
 def millions(module: nn.Module) -> float:

@@ -124,7 +124,7 @@ def test_every_fuse_is_a_step(align: str):
     found = explained(shake(make_model("semantic_fpn", align=align)))
     assert [found.levels(step) for step in found.recorded.steps] == ["32 to 16", "16 to 8", "8 to 4"]
     assert all({"coarse", "fine", "fused"} <= set(step.maps) for step in found.recorded.steps)
-    stay = {"alignfa_none", "fapn_deconvolution"}
+    stay = {"alignfa_none", "fapn_deconvolution", "fapn_none"}
     moves = align.startswith(("sfnet", "alignfa", "fapn")) and align not in stay
     assert found.has_fields is moves
     assert len(found.recorded.backbone) == 4

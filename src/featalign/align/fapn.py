@@ -21,7 +21,7 @@ from featalign.ops.deform import deform_conv
 
 Norm = Literal["GN", "BN"]
 Selection = Literal["fsm", "se", "none"]
-Alignment = Literal["before", "after", "deconv"]
+Alignment = Literal["before", "after", "deconv", "none"]
 Join = Literal["add", "concat"]
 _NORM_GROUPS = 32
 
@@ -156,6 +156,22 @@ class FeatureAlignment(nn.Module):
         return self.deform.sampling(self.compare(torch.cat((reference, coarse), 1)))
 
 
+class Unaligned(nn.Module):
+    """FAM's convolution on the regular grid: 3x3 and ReLU, without offsets, modulation or what predicts them.
+
+    Args:
+        width: channels of both maps and of the result.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, coarse: Tensor, reference: Tensor) -> Tensor:
+        """Both (B, width, H, W), the coarse map resized already; ``reference`` has no say."""
+        return F.relu(self.convolution(coarse))
+
+
 class FaPNFuse(nn.Module):
     """One step of FaPN's top-down pathway, with the variants of its tables.
 
@@ -164,8 +180,8 @@ class FaPNFuse(nn.Module):
         width: channels of the coarse map and of the result.
         selection: what brings the fine map to ``width`` channels: ``fsm``, or in Table 1 ``se`` (no skip) or ``none``
             (a 1x1 convolution).
-        align: ``before`` the maps are joined; or in Table 1 ``after`` (†: the joint map dictates offsets to itself) or
-            ``deconv`` (no alignment: a transposed convolution, 4x4 of stride 2).
+        align: ``before`` the maps are joined; in Table 1 also ``after`` (†: the joint map dictates its own offsets) or
+            ``deconv`` (no alignment: a transposed convolution, 4x4 of stride 2); or ``none``, :class:`Unaligned`.
         join: ``add``; or ``concat`` and a 1x1 convolution, as the real-time networks do (supplement B).
         resize: of the coarse map to the fine one's size, ``bilinear`` with ``align_corners=False`` as in the published
             code, or ``nearest`` as in supplement B. Without effect on ``deconv``.
@@ -198,7 +214,11 @@ class FaPNFuse(nn.Module):
             else FeatureSelection(fine_channels, width, skip=selection == "fsm")
         )
         self.enlarge = Deconvolution(width, kernel=4) if align == "deconv" else Resize(resize)
-        self.align = FeatureAlignment(width, groups=groups, norm=norm) if align == "before" else None
+        self.align: nn.Module | None = None
+        if align == "before":
+            self.align = FeatureAlignment(width, groups=groups, norm=norm)
+        elif align == "none":
+            self.align = Unaligned(width)
         self.realign = DeformableConv(width, width, groups=groups) if align == "after" else None
         self.merge = conv_norm(2 * width, width, bias=True) if join == "concat" else None
 

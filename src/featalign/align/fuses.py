@@ -21,7 +21,7 @@ from featalign.align.sfnet import FlowFuse, GatedFlowFuse
 from featalign.errors import ConfigError, did_you_mean
 
 Fuse = Callable[[int, int], nn.Module]  # (fine_channels, width) to a module (coarse, fine) -> map at fine's size
-FaPNName = Literal["fapn", "fapn_no_fsm", "fapn_se", "fapn_after", "fapn_deconvolution"]
+FaPNName = Literal["fapn", "fapn_no_fsm", "fapn_se", "fapn_after", "fapn_deconvolution", "fapn_none"]
 FuseName = Literal[
     "nearest",
     "bilinear",
@@ -54,6 +54,7 @@ FUSES: dict[FuseName, Fuse] = {
     "fapn_se": partial(FaPNFuse, selection="se"),  # FaPN Table 1, FPN + FAM + SE
     "fapn_after": partial(FaPNFuse, align="after"),  # FaPN Table 1, FPN + FAM† + FSM
     "fapn_deconvolution": partial(FaPNFuse, align="deconv"),  # FaPN Table 1, FPN + deconv + FSM
+    "fapn_none": partial(FaPNFuse, align="none"),  # FSM and FAM's convolution without offsets: FaPN but its alignment
 }
 
 

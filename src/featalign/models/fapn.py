@@ -49,7 +49,8 @@ def fapn(
 
     Args:
         align: FaPN, or a variant of its Table 1: ``fapn_no_fsm`` (FPN + FAM), ``fapn_se``, ``fapn_after`` (FAM† + FSM),
-            ``fapn_deconvolution``. Other fuses in the same place make ``semantic_fpn``.
+            ``fapn_deconvolution``; or ``fapn_none``, all of FaPN but its offsets, to measure what those bring. Other
+            fuses in the same place make ``semantic_fpn``.
         classes, backbone, pretrained, in_channels, width, head_width, norm, point_head, auxiliary, align_corners: see
             :func:`~featalign.models.semantic_fpn.semantic_fpn`.
 
