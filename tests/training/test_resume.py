@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import save_file
 from torchvision import tv_tensors
 from training.kills import left
 
 from featalign.data import Sample
 from featalign.errors import ConfigError, FeatalignError
+from featalign.models import create_model
 from featalign.spec import Classes
 from featalign.training import Recipe
 from featalign.training.run import RunResult, train
@@ -90,6 +92,18 @@ def test_interrupted_run_goes_on_with_the_same_bytes(tmp_path: Path, tiny: Tiny)
     assert "going on after step 5 of 6" in said
     assert not result.interrupted and result.iterations == 6
     assert left(tmp_path / "run") == left(tmp_path / "whole")
+
+
+def test_run_killed_before_its_first_checkpoint_begins_again_with_its_weights(tmp_path: Path, tiny: Tiny) -> None:
+    donor = create_model("fpn", backbone="resnet10t", width=16, classes=2)
+    save_file(donor.state_dict(), tmp_path / "donor.safetensors")
+    recipe, run = tiny(*STEPS, f"training.start_from={tmp_path / 'donor.safetensors'}"), tmp_path / "run"
+    go(tmp_path / "whole", recipe)
+    stopped(run, recipe)
+    shutil.rmtree(run / "checkpoints")
+    result, _ = go(run, recipe)
+    assert not result.interrupted and (run / "start_from.json").is_file()
+    assert left(run) == left(tmp_path / "whole")
 
 
 def test_unreadable_checkpoint_gives_way_to_the_one_before(tmp_path: Path, tiny: Tiny) -> None:

@@ -16,7 +16,7 @@ from featalign.training.engine import from_first, share_statistics
 from featalign.training.freezing import freeze
 from featalign.training.network import Network
 from featalign.training.recipe import Recipe
-from featalign.training.resume import Start, begin, is_begun
+from featalign.training.resume import Start, begin, goes_on
 from featalign.training.run_folder import RunFolder, write_json
 from featalign.training.splits import Shown, Splits
 from featalign.training.start_from import recall, start_from
@@ -59,7 +59,7 @@ def begin_run(
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    fresh = world.first and (overwrite or not is_begun(folder, recipe))
+    fresh = world.first and (overwrite or not goes_on(folder, recipe))
     torch.manual_seed(recipe.training.seed)
     task = task_of(recipe)
     model = task.build(recipe, splits, pretrained=fresh)

@@ -87,6 +87,11 @@ def read_checkpoints(folder: Path) -> Iterator[Checkpoint | FeatalignError]:
             yield FeatalignError(f"{path}: checkpoint cannot be read ({reason})")
 
 
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there is any, also if it is damaged."""
+    return any(folder.glob("step-*"))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process had not finished writing, or removing."""
     for path in folder.glob(".step-*.tmp"):

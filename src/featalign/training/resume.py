@@ -11,7 +11,7 @@ from typing import Any
 from featalign.doctor import versions
 from featalign.errors import ConfigError, FeatalignError
 from featalign.files import write_atomically
-from featalign.training.checkpoints import Checkpoint, read_checkpoints
+from featalign.training.checkpoints import Checkpoint, has_checkpoints, read_checkpoints
 from featalign.training.log import RunLog
 from featalign.training.recipe import Recipe
 from featalign.training.recipe_files import load_recipe
@@ -42,7 +42,7 @@ class Start:
 
 
 def begin(folder: RunFolder, recipe: Recipe, splits: Splits, *, fresh: bool, say: Callable[[str], None]) -> Start:
-    """Make the folder ready. ``fresh``: for a new run, in place of what is there.
+    """Make the folder ready. ``fresh``: for a new run, in place of what is there; else :func:`goes_on` holds.
 
     Raises:
         ConfigError: if another process trains there, or the run there was begun with other samples.
@@ -66,8 +66,10 @@ def begin(folder: RunFolder, recipe: Recipe, splits: Splits, *, fresh: bool, say
     return Start(checkpoint)
 
 
-def is_begun(folder: RunFolder, recipe: Recipe) -> bool:
-    """Whether ``folder`` holds a run of ``recipe``, finished or not.
+def goes_on(folder: RunFolder, recipe: Recipe) -> bool:
+    """Whether ``folder`` holds a run of ``recipe`` that is finished, or that has got as far as a checkpoint.
+
+    One that was killed before is begun again, with the weights that it begins with and so with the same result.
 
     Raises:
         ConfigError: if it holds a run of another recipe; the first field that differs is named.
@@ -83,7 +85,7 @@ def is_begun(folder: RunFolder, recipe: Recipe) -> bool:
             f"{folder.root}: already holds {state} of another recipe ({name} is {json.dumps(old)} there, "
             f"{json.dumps(new)} here); {WAYS_OUT}"
         )
-    return True
+    return is_finished(folder) or has_checkpoints(folder.checkpoints)
 
 
 def is_finished(folder: RunFolder) -> bool:
@@ -94,17 +96,15 @@ def is_finished(folder: RunFolder) -> bool:
         return False
 
 
-def _newest(folder: RunFolder, data: dict[str, object], *, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that can be read, None for none: then the run begins again, with the same result.
+def _newest(folder: RunFolder, data: dict[str, object], *, say: Callable[[str], None]) -> Checkpoint:
+    """The newest checkpoint that can be read.
 
     Raises:
         ConfigError: if it was made with other samples.
-        FeatalignError: if there are checkpoints, and none can be read.
+        FeatalignError: if none can be read.
     """
-    faults: list[FeatalignError] = []
     for found in read_checkpoints(folder.checkpoints):
         if isinstance(found, FeatalignError):
-            faults.append(found)
             say(f"{found}; trying the one before")
             continue
         there = found.record["data"]
@@ -114,9 +114,7 @@ def _newest(folder: RunFolder, data: dict[str, object], *, say: Callable[[str], 
                 f"{WAYS_OUT}"
             )
         return found
-    if faults:
-        raise FeatalignError(f"{folder.checkpoints}: no checkpoint can be read; begin again with --overwrite")
-    return None
+    raise FeatalignError(f"{folder.checkpoints}: no checkpoint can be read; begin again with --overwrite")
 
 
 def identity(splits: Splits) -> dict[str, object]:
