@@ -59,6 +59,20 @@ def test_running_average_is_what_is_kept(tiny: Callable[..., Recipe]) -> None:
         torch.testing.assert_close(kept, wanted)
 
 
+def test_whole_numbers_are_not_averaged(tiny: Callable[..., Recipe]) -> None:
+    """82 times 0.9 and 82 times 0.1 are 81 when each is rounded down."""
+    recipe = tiny("training.ema=0.9")
+    model = build_model(recipe, Classes.numbered(3))
+    model.register_buffer("index", torch.arange(200), persistent=False)
+    trainee = Trainee(model, recipe)
+    assert trainee.average is not None
+    for _ in range(3):
+        trainee.average.update_parameters(model)
+    assert torch.equal(trainee.kept.get_buffer("index"), torch.arange(200))
+    for name, kept in trainee.kept.named_buffers():
+        assert torch.equal(kept, model.get_buffer(name)), name
+
+
 def test_optimizer_leaves_the_average_alone(tiny: Callable[..., Recipe]) -> None:
     trainee = trainee_of(tiny("training.ema=0.9"))
     held = {id(p) for group in trainee.optimizer.param_groups for p in group["params"]}

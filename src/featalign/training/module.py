@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -54,9 +55,7 @@ class Trainee:
         self.optimizer, self.scheduler = build_optimizer(model, recipe.training)
         self.average: AveragedModel | None = None
         if recipe.training.ema is not None:
-            self.average = AveragedModel(
-                model, multi_avg_fn=get_ema_multi_avg_fn(recipe.training.ema), use_buffers=True
-            )
+            self.average = AveragedModel(model, multi_avg_fn=_average(recipe.training.ema), use_buffers=True)
 
     @property
     def kept(self) -> Network:
@@ -79,6 +78,20 @@ class Trainee:
             self.average.load_state_dict(average)
         self.optimizer.load_state_dict(trainer["optimizer"])
         self.scheduler.load_state_dict(trainer["scheduler"])
+
+
+def _average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """The running average, for :class:`AveragedModel`; whole numbers, such as Swin's table of indices, are copied."""
+    blend = get_ema_multi_avg_fn(decay)
+
+    def update(average: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+        if average[0].is_floating_point():  # all of them: they come by dtype
+            blend(average, current, updates)
+        else:
+            for kept, now in zip(average, current, strict=True):
+                kept.copy_(now)
+
+    return update
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
