@@ -35,6 +35,14 @@ def test_published_frequencies_wave_by_wave():
     assert code == pytest.approx(expected, abs=1e-5)
 
 
+def test_codes_are_not_rounded_under_autocast():
+    """A phase of 64 in bf16 is known to a quarter of a radian; training would see other codes than evaluation."""
+    encoding, offsets = PositionEncoding("learned"), torch.rand(100, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        codes = encoding(offsets)
+    assert torch.equal(codes, encoding(offsets))
+
+
 def test_printed_frequencies():
     matrix = PositionEncoding("fixed", dims=12, frequencies="paper").frequencies
     assert matrix[:3, 0].tolist() == pytest.approx([2 * math.e**i for i in (1, 2, 3)], rel=1e-6)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from featalign.errors import ConfigError, did_you_mean
+from featalign.layers import without_autocast
 
 Encoding = Literal["none", "coord", "sine", "cosine", "fixed", "learned"]
 Frequencies = Literal["published", "paper"]
@@ -73,7 +74,8 @@ class PositionEncoding(nn.Module):
             return offsets[..., :0]
         if self.kind == "coord":
             return offsets
-        phase = offsets @ self.frequencies.to(offsets.dtype).T
+        with without_autocast(offsets.device.type):  # half precision tells phases apart to a quarter of a radian
+            phase = offsets @ self.frequencies.to(offsets.dtype).T
         waves = {"sine": [phase.sin()], "cosine": [phase.cos()]}.get(self.kind) or [phase.sin(), phase.cos()]
         if self.revealed < 1:
             waves = [wave * self._shares(wave) for wave in waves]
