@@ -64,7 +64,7 @@ def begin_run(
     task = task_of(recipe)
     model = task.build(recipe, splits, pretrained=fresh)
     report = start_from(model, recipe.training.start_from) if fresh and recipe.training.start_from else None
-    _set_up(model, recipe, task, fabric=fabric, world=world)
+    _set_up(model, recipe, task, splits, fabric=fabric, world=world)
     weights = class_weights(recipe.loss, splits.classes, None) if recipe.loss.class_weights != "balanced" else None
     start, counts = Start(), None
     if world.first:
@@ -83,14 +83,15 @@ def begin_run(
     return Beginning(model, start, counts, weights)
 
 
-def _set_up(model: Network, recipe: Recipe, task: Task, *, fabric: Fabric, world: World) -> None:
+def _set_up(model: Network, recipe: Recipe, task: Task, splits: Splits, *, fabric: Fabric, world: World) -> None:
     """What the recipe asks of the network itself; what is frozen never reaches the optimizer."""
     if recipe.training.sync_bn:
         share_statistics(model, world, fabric.device)
     freeze(model, recipe.training)
     fabric.to_device(model)
     if recipe.training.deterministic:
-        require_deterministic(task.learner(model, recipe, class_weights=None), recipe, classes=len(model.classes))
+        drawn = task.drawn(recipe.data, splits, device=fabric.device)
+        require_deterministic(task.learner(model, recipe, class_weights=None), drawn)
 
 
 def _tell(report: StartReport | None, folder: RunFolder, console: Console) -> None:

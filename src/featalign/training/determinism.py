@@ -10,14 +10,15 @@ import copy
 import re
 import traceback
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from featalign.errors import ConfigError
-from featalign.training.recipe import Recipe
+from featalign.training.recipe import DataRecipe
 
 _LARGEST = 128  # pixels per side: which operations run does not depend on the size
 _MARK = " does not have a deterministic implementation"
@@ -25,14 +26,12 @@ _FRAME = re.compile(r'File "(.+)", line (\d+), in (\S+)')
 _OURS = (str(Path(torch.__file__).parent), __file__)
 
 
-def require_deterministic(learner: nn.Module, recipe: Recipe, *, classes: int) -> None:
-    """Rehearse the first two steps, one of each kind of question, on a copy of ``learner`` and drawn images.
+def require_deterministic(learner: nn.Module, batch: Mapping[str, Any]) -> None:
+    """Rehearse the first two steps, one of each kind of question, on a copy of ``learner``.
 
     Args:
-        learner: called with a batch of images as they are read and masks, and the step; gives a mapping with "loss".
-            Nothing of it changes.
-        recipe: sizes of the images.
-        classes: how many there are.
+        learner: called with a batch and the step; gives a mapping with "loss". Nothing of it changes.
+        batch: what :meth:`featalign.training.tasks.Task.drawn` made up, on the learner's device.
 
     Raises:
         ConfigError: naming the operation that has no deterministic form here, and where the network uses it.
@@ -42,21 +41,25 @@ def require_deterministic(learner: nn.Module, recipe: Recipe, *, classes: int) -
     try:
         torch.use_deterministic_algorithms(True)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            _rehearse(copy.deepcopy(learner), recipe, classes=classes, device=device)
+            _rehearse(copy.deepcopy(learner), batch, device=device)
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
-def _rehearse(learner: nn.Module, recipe: Recipe, *, classes: int, device: torch.device) -> None:
-    size = tuple(min(side, _LARGEST) for side in recipe.data.crop)
-    images = torch.randint(0, 2**recipe.data.depth, (2, recipe.data.channels, *size), device=device)
-    images = images.to(torch.uint8 if recipe.data.depth == 8 else torch.float32)
-    masks = torch.randint(0, classes, (2, *size), device=device)
+def drawn_images(data: DataRecipe, device: torch.device) -> Tensor:
+    """Two images of noise, (2, C, H, W), as they are read; torch's global generator is left as it is."""
+    size = [min(side, _LARGEST) for side in data.crop]
+    generator = torch.Generator(device).manual_seed(0)
+    images = torch.randint(0, 2**data.depth, (2, data.channels, *size), device=device, generator=generator)
+    return images.to(torch.uint8 if data.depth == 8 else torch.float32)
+
+
+def _rehearse(learner: nn.Module, batch: Mapping[str, Any], *, device: torch.device) -> None:
     with warnings.catch_warnings(record=True) as told, torch.autograd.set_detect_anomaly(True):
         warnings.simplefilter("always")
         try:
             for step in range(2):
-                loss: Any = learner.train()({"image": images, "mask": masks}, step)["loss"]
+                loss: Any = learner.train()(batch, step)["loss"]
                 loss.backward()
         except RuntimeError as error:
             if _MARK not in str(error):

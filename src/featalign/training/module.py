@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -80,11 +80,11 @@ class Trainee:
         self.scheduler.load_state_dict(trainer["scheduler"])
 
 
-def _average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def _average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """The running average, for :class:`AveragedModel`; whole numbers, such as Swin's table of indices, are copied."""
     blend = get_ema_multi_avg_fn(decay)
 
-    def update(average: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+    def update(average: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
         if average[0].is_floating_point():  # all of them: they come by dtype
             blend(average, current, updates)
         else:

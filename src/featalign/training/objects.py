@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+import torch
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -14,6 +15,8 @@ from featalign.backbones import normalization_of
 from featalign.data.objects import AnyObjects, AnySegments, PanopticSample, detection_target, panoptic_target
 from featalign.errors import ConfigError
 from featalign.models import Detector, create_detector, save_detector
+from featalign.spec import IGNORE_INDEX
+from featalign.training.determinism import drawn_images
 from featalign.training.judging import Judge
 from featalign.training.network import Network
 from featalign.training.object_judging import DetectionJudge, PanopticJudge
@@ -61,6 +64,11 @@ class DetectionTask:
 
     def collated(self, splits: Splits) -> Callable[[list[Any]], Any]:
         return partial(collate_objects, target=detection_target)
+
+    def drawn(self, recipe: DataRecipe, splits: Splits, *, device: torch.device) -> ObjectBatch:
+        images = drawn_images(recipe, device)
+        target = _drawn_target((images.shape[-2], images.shape[-1]), splits.things or (0,), device)
+        return {"image": list(images), "target": [target] * len(images), "name": ["drawn"] * len(images)}
 
     def judged(self, splits: Splits) -> tuple[Callable[[list[Any]], Any], Callable[[], Judge[Any, Any]]]:
         return one, lambda: DetectionJudge(cast(AnyObjects, splits.val))
@@ -128,3 +136,17 @@ def one(samples: list[Any]) -> Mapping[str, Any]:
 
 def _panoptic_target(sample: PanopticSample, *, things: tuple[int, ...]) -> dict[str, Tensor]:
     return panoptic_target(sample, things)
+
+
+def _drawn_target(size: tuple[int, int], things: Sequence[int], device: torch.device) -> dict[str, Tensor]:
+    """One object of the first of ``things`` over the upper left quarter: all that any network here learns from."""
+    bottom, right = ((side + 1) // 2 for side in size)
+    mask = torch.zeros(1, *size, dtype=torch.uint8, device=device)
+    mask[:, :bottom, :right] = 1
+    return {
+        "boxes": torch.tensor([[0.0, 0.0, right, bottom]], device=device),
+        "labels": torch.tensor([things[0] + 1], device=device),
+        "masks": mask,
+        "semantic": torch.where(mask[0] > 0, things[0], IGNORE_INDEX),
+        "image_id": torch.tensor(0),
+    }

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from rich.console import Console
 from torch import Tensor
 
 from featalign.backbones import normalization_of
-from featalign.data import collate
+from featalign.data import Batch, collate
 from featalign.models import Segmentor, create_model, save_model
 from featalign.spec import Classes
+from featalign.training.determinism import drawn_images
 from featalign.training.judging import Judge, PixelJudge
 from featalign.training.module import Learner
 from featalign.training.network import Network
@@ -42,6 +44,11 @@ class SemanticTask:
 
     def collated(self, splits: Splits) -> Callable[[list[Any]], Any]:
         return collate
+
+    def drawn(self, recipe: DataRecipe, splits: Splits, *, device: torch.device) -> Batch:
+        images = drawn_images(recipe, device)
+        classes = torch.arange(images[:, 0].numel(), device=device) % len(splits.classes)
+        return {"image": images, "mask": classes.view_as(images[:, 0]), "name": ["drawn"] * len(images)}
 
     def judged(self, splits: Splits) -> tuple[Callable[[list[Any]], Any], Callable[[], Judge[Any, Any]]]:
         return collate, lambda: PixelJudge(splits.classes, input_scale=self.input_scale)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -35,6 +36,9 @@ class Task(Protocol):
 
     def collated(self, splits: Splits) -> Callable[[list[Any]], Any]:
         """Samples to learn from as a batch."""
+
+    def drawn(self, recipe: DataRecipe, splits: Splits, *, device: torch.device) -> Any:
+        """A batch to learn from of two made-up images, no larger than is needed to try the network."""
 
     def judged(self, splits: Splits) -> tuple[Callable[[list[Any]], Any], Callable[[], Judge[Any, Any]]]:
         """Samples to judge by as a batch, and what begins a judgement."""
