@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from featalign.cli.app import app
+from featalign.cli.options import parse_settings
 from featalign.cli.protocol import Protocol, protocol
 from featalign.training import Recipe
 
@@ -23,6 +24,21 @@ def test_a_run_is_tested_as_its_recipe_says(tmp_path: Path, capsys: pytest.Captu
     found = protocol(run, split=None, flip=None, layout_options=[])
     assert (found.split, found.scales, found.flip, found.boundary) == ("val", "0.5,1", True, "4")
     assert "split val, scales 0.5,1, flip True, boundary 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "value", ["{split}/img/{name}.jpg", "{split}", "plain", "01", "a: b", "", "true", 1, True, 0.5, None, [1, "a"]]
+)
+def test_layout_options_come_through_as_they_are(tmp_path: Path, value: object) -> None:
+    content = Recipe().model_dump(mode="json")
+    content["data"]["options"] = {"images": value}
+    (tmp_path / "recipe.yaml").write_text(Recipe.from_content(content).to_yaml())
+    texts = list(protocol(tmp_path).layout_options)
+    assert parse_settings(texts) == {"images": value}
+
+
+def test_names_in_braces_can_be_typed() -> None:
+    assert parse_settings(["masks={split}/{name}.png"]) == {"masks": "{split}/{name}.png"}
 
 
 def test_options_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

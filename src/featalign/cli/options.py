@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -68,14 +70,32 @@ def parse_scales(text: str) -> tuple[float, ...]:
         raise ConfigError(f'expected scales like 0.5,0.75,1, got "{text}"') from error
 
 
-def parse_settings(texts: list[str]) -> dict[str, object]:
-    """``KEY=VALUE`` texts, values as YAML. Raises ConfigError."""
-    import yaml
+def parse_settings(texts: Sequence[str]) -> dict[str, object]:
+    """``KEY=VALUE`` texts, values as YAML; where they are none, or names in braces as in ``{split}``, as they stand.
 
+    Raises:
+        ConfigError: for a text of another form.
+    """
     settings: dict[str, object] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise ConfigError(f'expected KEY=VALUE, got "{text}"')
-        settings[key.strip()] = yaml.safe_load(value)
+        settings[key.strip()] = _read(value)
     return settings
+
+
+def format_setting(key: str, value: object) -> str:
+    """``KEY=VALUE`` that :func:`parse_settings` reads as ``value`` again, which JSON can hold."""
+    return f"{key}={value}" if _read(str(value)) == value else f"{key}={json.dumps(value)}"
+
+
+def _read(text: str) -> object:
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    named = isinstance(value, dict) and all(one is None for one in value.values())
+    return text if named else value

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from featalign.cli.console import err
+from featalign.cli.options import format_setting
 from featalign.errors import ConfigError
 from featalign.models.segmentor import Mode
 from featalign.training import Recipe, load_recipe
@@ -52,7 +53,7 @@ def _of(recipe: Recipe) -> Protocol:
     return Protocol(
         split=test.split or data.test_split,
         layout=data.layout,
-        layout_options=tuple(f"{key}={value}" for key, value in data.options.items()),
+        layout_options=tuple(format_setting(key, value) for key, value in data.options.items()),
         mode=test.mode,
         scales=",".join(f"{scale:g}" for scale in test.scales),
         flip=test.flip,

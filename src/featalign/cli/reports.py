@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from featalign.cli.console import out, percent, table
 from featalign.cli.objects import finds_objects
+from featalign.cli.options import parse_settings
 from featalign.data import CheckReport
 from featalign.errors import ConfigError, did_you_mean
 from featalign.losses import balanced_weights
@@ -54,7 +54,7 @@ def describe(
     model: str, *, chosen: dict[str, Any], settings: Sequence[str], classes: int, size: tuple[int, int]
 ) -> dict[str, Any]:
     """What `info` tells of a stored model, or of a network that is built for it."""
-    options = chosen | dict(map(_setting, settings))
+    options = chosen | parse_settings(settings)
     if model in list_detectors() or finds_objects(Path(model)):
         return _describe_detector(model, options, classes)
     network = _network(model, options, classes)
@@ -137,10 +137,3 @@ def _network(model: str, options: dict[str, Any], classes: int) -> Segmentor:
     if options:
         raise ConfigError(f"{model} is a stored model: its options ({', '.join(options)}) cannot be changed")
     return load_model(model)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f'expected KEY=VALUE after --set, got "{text}"')
-    return key.strip(), yaml.safe_load(value)
