@@ -125,7 +125,7 @@ def test_overrides_are_yaml_typed() -> None:
         ("training.schedule=step", r"training: schedule step with steps \[\]: the step schedule needs steps"),
         ("training.steps=[3, 9]", r"training: schedule poly with steps \[3, 9\]"),
         ("training.lr_end=1", r"training: lr_end 1 is above the rate 0\.01"),
-        ("training.boundary_share=0.5", r"boundary_share 0\.5 moves random points, and query grid asks none"),
+        ("training.boundary_share=0.5", r"boundary_share 0\.5 moves random points, and query grid asks no such"),
         ("training.freeze=backbone", r"training\.freeze: the backbone starts from random weights"),
         (
             "data.channels=4 data.jitter=0.5",

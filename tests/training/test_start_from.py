@@ -78,6 +78,24 @@ def test_same_number_of_classes_in_another_order_is_not_mixed_up(tmp_path):
     assert torch.equal(model.state_dict()[weight], source.state_dict()[weight][[2, 0, 1]])
 
 
+@pytest.mark.parametrize("classes", [["liver", "tumor"], ["a", "b", "c"]])
+def test_classes_none_of_which_is_known_start_afresh(tmp_path, classes):
+    source, model = network(["road", "sky"]), network(classes, seed=1)
+    fresh = {name: model.state_dict()[name].clone() for name in CLASSIFIERS}
+    save_model(source, tmp_path)
+    report = start_from(model, tmp_path)
+    assert outcomes(report, "skipped") == CLASSIFIERS
+    assert all(torch.equal(model.state_dict()[name], fresh[name]) for name in CLASSIFIERS)
+    assert "none of the same name" in shown(report)
+
+
+def test_numbered_classes_are_taken_in_their_order(tmp_path):
+    source, model = network(2), network(["liver", "tumor"], seed=1)
+    save_model(source, tmp_path)
+    assert start_from(model, tmp_path).count("loaded") == len(model.state_dict())
+    assert same(model, source)
+
+
 def test_other_number_of_classes_without_names_is_skipped(tmp_path):
     source, model = network(5), network(3, seed=1)
     save_file(source.state_dict(), tmp_path / "a.safetensors")

@@ -17,7 +17,7 @@ from featalign.losses import (
 )
 from featalign.models import Segmentor
 from featalign.training.annealing import annealed
-from featalign.training.questions import ask, labels_at, shown
+from featalign.training.questions import ask, asks_at_points, labels_at, shown
 from featalign.training.recipe import LossRecipe, TrainingRecipe
 from featalign.training.uncertain import uncertain_points
 
@@ -52,13 +52,15 @@ def objective(
         class_weights: (K,), from :func:`featalign.training.class_weights.class_weights`; None weighs all alike.
     """
     features = model.encode(shown(images, training.input_scale))
+    costs = Costs(loss, ignore_index=model.classes.ignore_index, class_weights=class_weights)
     with annealed(model, training, step=step):
         logits, labels = ask(model, features, masks, recipe=training, step=step)
-    costs = Costs(loss, ignore_index=model.classes.ignore_index, class_weights=class_weights)
-    main = costs.main(logits, labels)
-    if training.query == "uncertain":
-        points = uncertain_points(logits)
-        main = main + costs.main(model.query(features, points), labels_at(masks, points))
+        if asks_at_points(training.query, step):
+            logits, labels = logits.flatten(2), labels.flatten(1)  # neighbours there need not be neighbours here
+        main = costs.main(logits, labels)
+        if training.query == "uncertain":
+            points = uncertain_points(logits)
+            main = main + costs.main(model.query(features, points), labels_at(masks, points))
     auxiliary_logits = model.auxiliary_logits(features) if loss.auxiliary_weight > 0 else None
     if auxiliary_logits is None:
         return Objective(main, main.detach(), None)

@@ -108,10 +108,10 @@ def labels_at(masks: Tensor, points: Tensor) -> Tensor:
 
     Args:
         masks: (B, H, W).
-        points: (B, h, w, 2), (x, y) in [0, 1]; the far edges 1 belong to the last pixel.
+        points: (B, …, 2), (x, y) in [0, 1]; the far edges 1 belong to the last pixel.
 
     Returns:
-        (B, h, w).
+        (B, …).
     """
     height, width = masks.shape[1:]
     columns = (points[..., 0] * width).long().clamp(0, width - 1)

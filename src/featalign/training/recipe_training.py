@@ -104,9 +104,9 @@ class TrainingRecipe(Section):
 
     @model_validator(mode="after")
     def _askable(self) -> TrainingRecipe:
-        if self.boundary_share and self.query == "grid":
+        if self.boundary_share and self.query in ("grid", "uncertain"):
             raise ValueError(
-                f"boundary_share {self.boundary_share:g} moves random points, and query grid asks none; "
+                f"boundary_share {self.boundary_share:g} moves random points, and query {self.query} asks no such; "
                 "set query to points or mixed"
             )
         return self

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from featalign.models import Segmentor, create_model
+from featalign.spec import Classes
 from featalign.training.network import Network
 from featalign.training.start_source import first_convolution
 
@@ -56,6 +57,12 @@ def class_tensors(model: Network) -> set[str]:
         other = create_model(classes=len(model.classes) + 1, **{**model.config, "pretrained": False})
     here = model.state_dict()
     return {name for name, tensor in other.state_dict().items() if tensor.shape != here[name].shape}
+
+
+def share_no_class(here: Sequence[str], there: Sequence[str] | None) -> bool:
+    """Whether both sides name their classes, and none has the same name; numbers say nothing about that."""
+    numbered = Classes.numbered(len(here)).names
+    return there is not None and numbered not in (tuple(here), tuple(there)) and not set(here) & set(there)
 
 
 def other_channels(weight: Tensor, channels: int) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from featalign.errors import WeightsError
 from featalign.spec import Normalization
 from featalign.training.network import Network
-from featalign.training.start_adapt import adapt, class_tensors
+from featalign.training.start_adapt import adapt, class_tensors, share_no_class
 from featalign.training.start_report import StartReport, TensorReport
 from featalign.training.start_source import Source, first_convolution, read_source
 
@@ -99,6 +99,8 @@ def _take(
     if adapted is not None:
         target.copy_(adapted.value)
         return TensorReport(name, "adapted", adapted.how, shape)
+    if name in classifier and share_no_class(model.classes.names, source.class_names):
+        return TensorReport(name, "skipped", "other classes, none of the same name", shape)
     if given.shape != target.shape:
         reason = f"{tuple(given.shape)} there, {shape} here"
         return TensorReport(name, "skipped", reason + (": other classes" if name in classifier else ""), shape)

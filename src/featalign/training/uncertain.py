@@ -19,8 +19,8 @@ def uncertain_points(logits: Tensor) -> Tensor:
         logits: (B, K, H, W) at every pixel of the labels; no gradient passes through.
 
     Returns:
-        (B, 1, N, 2), N one per 256 pixels: (x, y) in [0, 1].
+        (B, N, 2), N one per 256 pixels: (x, y) in [0, 1].
     """
     height, width = logits.shape[-2:]
     count = max(1, height * width // PIXELS_PER_POINT)
-    return draw_uncertain(logits, count, class_margin)[:, None]
+    return draw_uncertain(logits, count, class_margin)
