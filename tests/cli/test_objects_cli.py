@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from fabricate import fabricate
 from object_data import write_objects
 from PIL import Image
 
 from featalign.cli import main
-from featalign.models import load_detector
+from featalign.models import load_detector, save_detector
 
 pytest.importorskip("pycocotools", reason="needs featalign[detection]")
 
@@ -104,6 +105,38 @@ def test_predict_objects(featalign, runs, data, tmp_path):
     assert (out / "objects" / "good.json").stat().st_mtime_ns == before
     assert len(list((out / "objects").glob("*.json"))) == 4
     assert featalign("predict", runs["mask_rcnn"], data / "val", "--out", out, "--threshold", "0.9", "--resume") == 2
+
+
+def test_resume_knows_what_its_files_were_made_by(featalign, runs, data, tmp_path):
+    """A file of an earlier run with another threshold, or of other weights, is not taken for one of this."""
+    run, images, out = runs["mask_rcnn"], data / "val", tmp_path / "out"
+
+    def found() -> list[bytes]:
+        return [path.read_bytes() for path in sorted((out / "objects").glob("*.json"))]
+
+    assert featalign("predict", run, images, "--out", out, "--threshold", "0") == 0
+    earlier = found()
+    assert featalign("predict", run, images, "--out", out, "--threshold", "1") == 0
+    wanted = found()
+    assert wanted != earlier
+    (out / "objects" / "002.json").write_bytes(earlier[1])  # as if this run had been killed before
+    (out / "overlays" / "003.png").unlink()
+    assert featalign("predict", run, images, "--out", out, "--threshold", "1", "--resume") == 0
+    assert found() == wanted and (out / "overlays" / "003.png").is_file()
+    other = load_detector(run)
+    with torch.no_grad():
+        next(other.parameters()).add_(0.1)
+    save_detector(other, tmp_path / "other")
+    assert featalign("predict", tmp_path / "other", images, "--out", out, "--threshold", "1", "--resume") == 2
+
+
+def test_one_image_too_many_for_memory_does_not_stop_the_others(featalign, runs, data, tmp_path, monkeypatch):
+    def find(model, pixels, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("featalign.inference.object_files.find", find)
+    assert featalign("predict", runs["mask_rcnn"], data / "val", "--out", tmp_path) == 2
+    assert (tmp_path / "failures.jsonl").read_text().count("memory is not enough") == 3
 
 
 def test_predict_segments(featalign, runs, data, tmp_path):

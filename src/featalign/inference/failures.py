@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from featalign.errors import FeatalignError
+import torch
+
+from featalign.errors import DataError, FeatalignError
 from featalign.inference.listing import Shard
 
 
@@ -26,3 +30,14 @@ class Failures:
                 file.write(row + "\n")
         except OSError as error:
             raise FeatalignError(f"{self._path}: cannot be written ({error.strerror})") from error
+
+
+@contextmanager
+def memory_named(image: Path, *, advice: str) -> Iterator[None]:
+    """Turn torch's two ways of saying that memory is out into a DataError with what helps."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate" not in str(error):
+            raise
+        raise DataError(f"{image}: memory is not enough; {advice}") from error

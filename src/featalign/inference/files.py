@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from featalign.align.budget import free_bytes
 from featalign.data import Progress, silent
 from featalign.data.raster import read_header
 from featalign.errors import ConfigError, DataError
-from featalign.inference.failures import Failures
+from featalign.inference.failures import Failures, memory_named
 from featalign.inference.large import MARGIN, predict_raster
 from featalign.inference.listing import IMAGE_SUFFIXES, Shard
 from featalign.inference.network import Box, Size
@@ -24,6 +22,8 @@ from featalign.inference.photo import as_rgb
 from featalign.inference.predictor import Predictor
 from featalign.inference.regions import Area
 from featalign.inference.settings import settings_of
+
+_MEMORY = "set a budget with --max-memory, or show the network windows (--window)"
 
 
 def predict_files(
@@ -163,7 +163,7 @@ class Job:
         try:
             if self.resume and self.outputs.complete_raster(path):
                 return None
-            with _memory_named(path):
+            with memory_named(path, advice=_MEMORY):
                 predict_raster(
                     self.predictor,
                     path,
@@ -188,7 +188,7 @@ class Job:
         try:
             pixels = self.predictor.read(path)
             box = self.area.within((pixels.shape[0], pixels.shape[1])) if self.area else None
-            with _memory_named(path):
+            with memory_named(path, advice=_MEMORY):
                 found = self.predictor(
                     pixels,
                     size=self.size,
@@ -200,19 +200,6 @@ class Job:
             return str(error)
         self.outputs.write(path, found, as_rgb(_cut(pixels, box), found.labels.shape))
         return None
-
-
-@contextmanager
-def _memory_named(image: Path) -> Iterator[None]:
-    """Turn torch's two ways of saying that memory is out into a DataError."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate" not in str(error):
-            raise
-        raise DataError(
-            f"{image}: memory is not enough; set a budget with --max-memory, or show the network windows (--window)"
-        ) from error
 
 
 def _cut(pixels: NDArray[np.integer], box: Box | None) -> NDArray[np.integer]:

@@ -15,12 +15,13 @@ from PIL import Image
 from featalign.data import DEFAULT_MAX_PIXELS, Progress, silent
 from featalign.errors import DataError
 from featalign.files import write_atomically
-from featalign.inference.failures import Failures
+from featalign.inference.failures import Failures, memory_named
 from featalign.inference.listing import Shard
 from featalign.inference.objects import Objects, as_image
 from featalign.inference.outputs import Outputs
 from featalign.inference.panoptic import Segments, find
 from featalign.inference.photo import as_rgb
+from featalign.inference.settings import digest_of
 from featalign.models import Detector
 
 THRESHOLD = 0.5
@@ -60,16 +61,23 @@ def predict_object_files(
         FeatalignError: if ``out`` cannot be written; with ``shard`` or ``resume`` if it holds results of other
             settings.
     """
-    settings = {"detector": model.config, "classes": list(model.classes.names), "threshold": threshold}
-    Outputs(out, settings).claim(join=resume or shard is not None)
+    settings = {
+        "detector": model.config,
+        "model": digest_of(model),
+        "classes": list(model.classes.names),
+        "threshold": threshold,
+    }
+    outputs = Outputs(out, settings)
+    outputs.claim(join=resume or shard is not None)
     failures = Failures(out, shard)
-    writer = _Writer(model, out, threshold, device, max_pixels)
+    writer = _Writer(model, outputs, threshold, device, max_pixels)
     mine = shard.of(images) if shard else images
     for path in progress(mine, total=len(mine), description="predicting"):
         if resume and writer.complete(path):
             continue
         try:
-            writer.write(path)
+            with memory_named(path, advice="a smaller image, or a network of fewer detections, takes less"):
+                writer.write(path)
         except DataError as error:
             failures.add(path, str(error))
     return failures.reasons
@@ -78,29 +86,38 @@ def predict_object_files(
 @dataclass(frozen=True)
 class _Writer:
     model: Detector
-    out: Path
+    outputs: Outputs
     threshold: float
     device: str
     max_pixels: int
 
     def complete(self, image: Path) -> bool:
-        """Whether all files of the image are there; the JSON file is written last."""
-        return any(self._path(folder, image, ".json").is_file() for folder in ("objects", "segments"))
+        """Whether all files of the image are there, made of it with these settings; the JSON file is written last."""
+        for kind, pictures in (("objects", ()), ("segments", (self._path("segments", image, ".png"),))):
+            try:
+                content = json.loads(self._path(kind, image, ".json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if content.get("made_by") == self.outputs.mark(image):
+                return all(path.is_file() for path in (self.outputs.overlay(image), *pictures))
+        return False
 
     def write(self, image: Path) -> None:
         pixels = as_image(self.model, image, max_pixels=self.max_pixels).permute(1, 2, 0).numpy()
         found = find(self.model, pixels, threshold=self.threshold, device=self.device)
         photo = np.ascontiguousarray(as_rgb(pixels, (pixels.shape[0], pixels.shape[1])))
-        write_atomically(self.out / "overlays" / f"{image.stem}.png", _png(found.overlay(photo)))
+        write_atomically(self.outputs.overlay(image), _png(found.overlay(photo)))
         if isinstance(found, Segments):
             write_atomically(self._path("segments", image, ".png"), _png(found.to_png()))
         kind, rows = _rows(found)
         named = [{**row, "category": found.classes.names[row["category_id"] - 1]} for row in rows]
-        content = {"image": image.name, "height": pixels.shape[0], "width": pixels.shape[1], kind: named}
+        height, width = pixels.shape[:2]
+        content = {"image": image.name, "height": height, "width": width, kind: named}
+        content["made_by"] = self.outputs.mark(image)
         write_atomically(self._path(kind, image, ".json"), json.dumps(content, indent=1) + "\n")
 
     def _path(self, kind: str, image: Path, suffix: str) -> Path:
-        return self.out / kind / f"{image.stem}{suffix}"
+        return self.outputs.folder / kind / f"{image.stem}{suffix}"
 
 
 def _rows(found: Objects | Segments) -> tuple[str, list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from featalign.inference.network import Network, Size
+from featalign.inference.network import Size
 from featalign.inference.predictor import Predictor
 from featalign.inference.regions import Area
 
@@ -19,7 +19,7 @@ def settings_of(
 ) -> dict[str, Any]:
     """Everything that the labels depend on, as JSON: the model's weights, how it is asked, how large the answer is."""
     return {
-        "model": _digest(predictor.model),
+        "model": digest_of(predictor.model),
         "mode": predictor.mode,
         "effort": predictor.effort,
         "precision": predictor.precision,
@@ -31,7 +31,7 @@ def settings_of(
     }
 
 
-def _digest(network: Network) -> str:
+def digest_of(network: object) -> str:
     """Of the weights; of a network that is no module, what it says of itself."""
     if not isinstance(network, nn.Module):
         return str(getattr(network, "digest", type(network).__name__))
