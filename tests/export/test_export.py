@@ -147,12 +147,24 @@ def test_pixels_come_back_from_normalized_images():
         ("a.onnx", {"to": "onx"}, 'did you mean "onnx"'),
         ("a.pt2", {"to": "torch", "precision": "int8"}, "int8 is for onnx and openvino"),
         ("a.onnx", {"to": "onnx", "precision": "int8"}, "int8 needs"),
-        ("a.pt2", {"to": "torch", "mode": "adaptive"}, "which no fixed graph can"),
+        ("a.pt2", {"to": "torch", "mode": "adaptive"}, "no fixed graph can: set mode to dense or resized"),
     ],
 )
 def test_options_that_do_not_go_together(ifa, tmp_path, name, options, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         export_model(ifa, tmp_path / name, **options)
+
+
+def test_a_file_has_its_own_precision():
+    with pytest.raises(ConfigError, match="leave out the precision bf16"):
+        Predictor(ExportedModel(SimpleNamespace(info=INFO), digest=""), precision="bf16")  # type: ignore[arg-type]
+
+
+def test_a_point_head_needs_to_be_told_its_mode(tmp_path):
+    model = create_model("fapn", classes=3, backbone="resnet10t", width=16, head_width=32, norm="BN", point_head=True)
+    with pytest.raises(ConfigError, match="set mode to dense or resized"):
+        export_model(model, tmp_path / "a.pt2", to="torch")
+    assert written(model, tmp_path, "torch", mode="resized").info.mode == "resized"
 
 
 def test_a_missing_package_is_named_with_the_cure(ifa, monkeypatch, tmp_path):

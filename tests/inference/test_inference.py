@@ -15,6 +15,7 @@ from featalign.data.scenes import SCENE_CLASSES, SceneDataset
 from featalign.errors import ConfigError, DataError, FeatalignError
 from featalign.inference import Predictor, collect_images, evaluate, predict_files
 from featalign.inference.devices import choose_device
+from featalign.inference.predictor import as_images
 from featalign.models import create_model
 
 
@@ -56,6 +57,14 @@ def test_bf16_runs_and_roughly_agrees(predictor, photo):
     rough = Predictor(predictor.model, device="cpu", precision="bf16")(photo, probabilities=True)
     exact = predictor(photo, probabilities=True)
     assert np.abs(rough.probabilities - exact.probabilities).max() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(1, 70, 3), (70, 1, 3), (40, 60, 3)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_mirrored_views_are_images_too(shape, kind):
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(kind)
+    for view in (pixels[::-1], pixels[:, ::-1], pixels[::-1, ::-1]):
+        np.testing.assert_array_equal(as_images(view)[0].permute(1, 2, 0).numpy(), view)
 
 
 def test_unknown_devices_are_refused():

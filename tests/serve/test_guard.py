@@ -9,6 +9,7 @@ import pytest
 
 from featalign.errors import ConfigError
 from featalign.serve import Settings
+from featalign.serve.auth import cookie
 from featalign.serve.guard import Guard
 
 TOKEN = "correct horse"
@@ -24,6 +25,15 @@ def test_without_the_token_nothing_but_health(serve, send):
     assert client.get("/health").status_code == client.get("/ready").status_code == 200
     client.headers["Authorization"] = f"Bearer {TOKEN}"
     assert send(client).status_code == 200
+
+
+@pytest.mark.parametrize("foreign", ["a/b=1", "(x)=1", 'x={"a":1}', "=", "x"])
+def test_cookies_of_other_services_do_no_harm(serve, foreign):
+    client = serve(token=TOKEN)
+    header = {"Authorization": f"Bearer {TOKEN}", "Cookie": foreign}
+    assert client.get("/v1/models", headers=header).status_code == 200
+    assert client.get("/v1/models", headers={"Cookie": f"{foreign}; {cookie(TOKEN).split(';')[0]}"}).status_code == 200
+    assert client.get("/v1/models", headers={"Cookie": foreign}).status_code == 401
 
 
 def test_a_browser_gets_a_cookie_for_the_token(serve):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import featalign
 from featalign.data import normalize
+from featalign.errors import ConfigError
+from featalign.export import ExportedModel
+from featalign.export.metadata import ExportInfo
 from featalign.models.segmentor import Features
+from featalign.serve import create_app
 from featalign.serve.problems import TooLargeError, UnknownError
 from featalign.serve.sessions import Kept, Sessions
 
@@ -102,6 +109,44 @@ def test_exported_models_answer_images_but_not_points(serve, send, predictor):
     assert client.get("/v1/models").json()[0]["points"] is False
     response = send(client, "/v1/images")
     assert response.status_code == 409 and "serve the run" in response.json()["detail"]
+
+
+class Fixed:
+    """Runs a network as a file of one size is run."""
+
+    def __init__(self, model, size):
+        self.model = model
+        self.info = ExportInfo(
+            classes=model.classes,
+            in_channels=model.in_channels,
+            normalization=model.normalization,
+            mode="resized",
+            precision="fp32",
+            size=size,
+            model={},
+            version="",
+        )
+
+    def run(self, pixels, size):
+        return self.model(normalize(torch.from_numpy(pixels), self.model.normalization)).detach().numpy()
+
+
+def test_files_of_one_size_answer_images_brought_to_it(serve, send, predictor):
+    file = ExportedModel(Fixed(predictor.model, (96, 128)), digest="")
+    client = serve({"file": featalign.Predictor(file, device="cpu")})
+    assert client.get("/ready").status_code == 200
+    for _ in range(6):
+        response = send(client)
+        assert response.status_code == 422 and "takes images of 96x128 only" in response.json()["detail"]
+    assert client.get("/ready").status_code == 200, "a wrong request is no fault of the service"
+    assert send(client, input_size="96x128").status_code == 200
+
+
+def test_models_of_deeper_images_are_refused_before_anything_starts(predictor):
+    model = copy.deepcopy(predictor.model)
+    model.normalization = replace(model.normalization, scale=65535.0)
+    with pytest.raises(ConfigError, match='"deep" reads images of 16 bits'):
+        create_app({"deep": featalign.Predictor(model, device="cpu")})
 
 
 def kept(kilobytes: int) -> Kept:

@@ -72,6 +72,7 @@ def export_model(
         ExportError: if the network cannot be exported so, or the file's answers differ; nothing is left behind then.
     """
     path, target = Path(path), target_named(to)
+    mode = model.auto_mode if mode == "auto" else mode
     _check(path, target, precision, mode, quantization)
     model = model.eval()
     info = _info(model, size, precision, mode)
@@ -92,7 +93,10 @@ def _check(path: Path, target: Target, precision: Precision, mode: Mode, quantiz
     if path.suffix.lower() != target.suffix:
         raise ConfigError(f"{path}: a file for {target.name} must end in {target.suffix}")
     if mode == "adaptive":
-        raise ConfigError('mode "adaptive" decides by what it sees, which no fixed graph can; use dense or resized')
+        raise ConfigError(
+            'mode "adaptive", that of networks with a point head, decides by what it sees; no fixed graph can: '
+            "set mode to dense or resized"
+        )
     if precision == "int8":
         require_nncf(target.name)
         if quantization is None:
@@ -106,7 +110,7 @@ def _info(model: Segmentor, size: Size | None, precision: Precision, mode: Mode)
         classes=model.classes,
         in_channels=model.in_channels,
         normalization=model.normalization,
-        mode=model.auto_mode if mode == "auto" else mode,
+        mode=mode,
         precision=precision,
         size=size,
         model={**model.config, "pretrained": False} if model.config else {},

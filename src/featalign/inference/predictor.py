@@ -51,7 +51,8 @@ class Predictor:
     Args:
         model: any network of this library, put into evaluation mode and moved to the device; or an exported one.
         device: ``auto`` takes a GPU if there is one.
-        precision: ``bf16`` and ``fp16`` run the network under autocast; averages are always float32.
+        precision: ``bf16`` and ``fp16`` run the network under autocast, an exported one excepted; averages are always
+            float32.
         mode: how the answer is brought to its size, see :meth:`featalign.models.Segmentor.decode`.
         effort: where that is ``adaptive``, the largest share of the answer's pixels at which the network is asked; None
             takes the decoder's own default.
@@ -85,6 +86,8 @@ class Predictor:
         self.model: Network = model
         if isinstance(model, nn.Module):
             self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
+        elif precision != "fp32":
+            raise ConfigError(f"an exported file computes as it was exported; leave out the precision {precision}")
         self.precision = precision
         self.mode = mode
         self.effort = _checked_effort(effort, mode, model)
@@ -219,4 +222,6 @@ def _checked_effort(effort: float | None, mode: Mode, model: Network) -> float:
 def as_images(pixels: NDArray[np.integer]) -> Tensor:
     """(H, W, C) to (1, C, H, W): uint8, or float32 for the deeper ones that torch hardly calculates with."""
     array = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+    if min(array.strides) < 0:  # of an axis of length 1, which counts as contiguous but which torch does not take
+        array = array.copy()
     return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]

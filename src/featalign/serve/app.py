@@ -42,7 +42,7 @@ def create_app(
     ``/metrics``, ``/docs``. Run it with one worker process: the queue before the networks is in it.
 
     Raises:
-        ConfigError: without a model.
+        ConfigError: without a model, or for one that reads 16 bits per channel.
     """
     settings = settings or Settings()
     service = Service(models, settings, detectors=detectors, device=device)

@@ -6,6 +6,7 @@ import hmac
 from http.cookies import SimpleCookie
 
 from starlette.datastructures import Headers, QueryParams
+from starlette.requests import cookie_parser
 from starlette.types import Scope
 
 COOKIE = "featalign"
@@ -39,9 +40,8 @@ def cookie(token: str) -> str:
 
 def _given(headers: Headers) -> list[str]:
     kind, _, value = headers.get("authorization", "").partition(" ")
-    jar: SimpleCookie = SimpleCookie()
-    jar.load(headers.get("cookie", ""))
-    return [value.strip() if kind.lower() == "bearer" else "", jar[COOKIE].value if COOKIE in jar else ""]
+    jar = cookie_parser(headers.get("cookie", ""))  # of other services of this host, too, in whatever form
+    return [value.strip() if kind.lower() == "bearer" else "", jar.get(COOKIE, "")]
 
 
 def _same(given: str, token: str) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeVar, cast
 
+from featalign.errors import FeatalignError
 from featalign.serve.problems import BusyError
 
 P = TypeVar("P")
@@ -82,7 +83,7 @@ class Batcher:
 
     @property
     def working(self) -> bool:
-        """Whether there is a thread at work whose last runs did not all fail."""
+        """Whether there is a thread at work in whose last runs the network did not fail every time."""
         return self._task is not None and not self._task.done() and self._failures < _GIVE_UP_AFTER
 
     def start(self) -> None:
@@ -163,7 +164,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         outcomes = await loop.run_in_executor(self._thread, _run, jobs[0].run, [job.payload for job in jobs])
         self.observe(len(jobs), perf_counter() - start)
-        self._failures = self._failures + 1 if all(isinstance(o, Exception) for o in outcomes) else 0
+        self._failures = self._failures + 1 if all(map(_is_fault, outcomes)) else 0
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done():
                 continue
@@ -171,6 +172,11 @@ class Batcher:
                 job.future.set_exception(outcome)
             else:
                 job.future.set_result(outcome)
+
+
+def _is_fault(outcome: object) -> bool:
+    """Whether the network failed, rather than say what is wrong with a request."""
+    return isinstance(outcome, Exception) and not isinstance(outcome, FeatalignError)
 
 
 def _run(run: Callable[[Sequence[Any]], Sequence[Any]], payloads: list[Any]) -> list[Any]:

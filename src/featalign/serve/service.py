@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from featalign.errors import ConfigError, did_you_mean
+from featalign.errors import ConfigError, DataError, did_you_mean
+from featalign.export import ExportedModel
 from featalign.inference import Predictor
 from featalign.models import Detector
 from featalign.serve.answered import Detected, Segmented
@@ -38,7 +39,7 @@ class Service:
         device: where detectors run.
 
     Raises:
-        ConfigError: without a model.
+        ConfigError: without a model, or for one that reads 16 bits per channel.
     """
 
     def __init__(
@@ -52,6 +53,12 @@ class Service:
         self.models, self.detectors = dict(models), dict(detectors or {})
         if not self.models and not self.detectors:
             raise ConfigError("serve: needs at least one model")
+        for name, predictor in self.models.items():
+            if predictor.depth != 8:
+                raise ConfigError(
+                    f'serve: model "{name}" reads images of {predictor.depth} bits per channel, uploads are of 8; '
+                    "featalign predict takes its images"
+                )
         self._device = device
         self.settings = settings
         self.metrics = Metrics()
@@ -77,7 +84,8 @@ class Service:
         tidying = asyncio.create_task(self._tidy())
         try:
             for name, predictor in self.models.items():
-                await self._try(name, Segment(predictor, Question()), predictor.model.in_channels)
+                fixed = predictor.model.info.size if isinstance(predictor.model, ExportedModel) else None
+                await self._try(name, Segment(predictor, Question(input_size=fixed)), predictor.model.in_channels)
             for name, detector in self.detectors.items():
                 await self._try(name, Detect(detector, self._device, 1.0), detector.in_channels)
             self.ready = True
@@ -165,7 +173,7 @@ class Service:
                     return await answer(place)
             except TimeoutError as error:
                 raise LateError(f"no answer within {self.settings.timeout:g} s; send a smaller image") from error
-            except ConfigError as error:  # what the predictor says of sizes and memory
+            except (ConfigError, DataError) as error:  # what a predictor, or a file, says of sizes and memory
                 raise RequestError(str(error)) from error
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
