@@ -193,6 +193,25 @@ def test_wrong_recipes(featalign, data, recipes, tmp_path, capsys, override, mes
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+def test_images_are_needed_and_annotations_can_be_left_out(featalign, recipes, tmp_path, capsys):
+    root = write_objects(tmp_path / "set", images=3)
+    recipe, skip = recipes / "mask_rcnn.yaml", ("--set", "data.on_error=skip")
+    file = root / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["segmentation"] = None
+    file.write_text(json.dumps(content))
+    assert featalign("train", recipe, "--data", root, "--out", tmp_path / "a") == 2
+    assert "data.on_error=skip leaves out the annotations" in " ".join(capsys.readouterr().err.split())
+    assert featalign("train", recipe, "--data", root, "--out", tmp_path / "a", *skip) == 0
+    (root / "train" / "002.png").unlink()
+    assert featalign("train", recipe, "--data", root, "--out", tmp_path / "b", *skip) == 2
+    assert "002.png" in capsys.readouterr().err
+    panoptic = recipes / "panoptic_fpn.yaml"
+    assert featalign("train", panoptic, "--data", root, "--out", tmp_path / "c", *skip) == 2
+    said = capsys.readouterr().err
+    assert "002.png" in said and "on_error" not in said
+
+
 def test_data_without_annotations(featalign, recipes, tmp_path, capsys):
     (tmp_path / "train").mkdir()
     assert featalign("train", recipes / "mask_rcnn.yaml", "--data", tmp_path, "--out", tmp_path / "run") == 2

@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fabricate import fabricate
 
-from featalign.errors import ConfigError
+from featalign.data import open_dataset
+from featalign.errors import ConfigError, DataError
 from featalign.spec import Classes
 from featalign.training.class_counts import class_weights, label_counts
 from featalign.training.recipe import LossRecipe
@@ -27,6 +29,16 @@ def test_pixels_of_each_class_in_each_image():
     counts = label_counts(Stored([[0, 0, 2], [255, 2, 2]], [[1]], [[255, 255]]), 4)
     assert counts.tolist() == [[2, 0, 3, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
     assert counts.dtype == torch.int64
+
+
+def test_a_set_that_skips_counts_nothing_of_what_cannot_be_read(tmp_path):
+    root = fabricate("folder", tmp_path / "set", size=(12, 16), images=3)
+    mask = root / "train/masks/001.png"
+    mask.write_bytes(mask.read_bytes()[:40])
+    skipping, stopping = (open_dataset(root, "train", on_error=how) for how in ("skip", "stop"))
+    assert label_counts(skipping, len(skipping.classes)).sum(1).gt(0).tolist() == [True, False, True]
+    with pytest.raises(DataError, match="001"):
+        label_counts(stopping, len(stopping.classes))
 
 
 def test_a_set_that_has_no_masks_of_its_own_says_what_it_lacks():

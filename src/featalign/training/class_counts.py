@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featalign.data import Progress, silent
+from featalign.data import Progress, SegmentationDataset, class_pixels, silent
 from featalign.errors import ConfigError
 from featalign.losses import balanced_weights
 from featalign.spec import Classes
@@ -37,13 +37,15 @@ def label_counts(dataset: object, classes: int, *, progress: Progress = silent) 
 
     Raises:
         ConfigError: if the data set cannot read masks alone.
-        DataError: if a mask cannot be read.
+        DataError: if a mask cannot be read, and the data set does not skip such.
     """
     if not isinstance(dataset, Masks):
         raise ConfigError(
             "loss.class_weights: balanced and data.oversample count the labels of the training images, which this data "
             "set does not give; open it with open_dataset, or give it a method ids(index) -> class ids (H, W)"
         )
+    if isinstance(dataset, SegmentationDataset):
+        return class_pixels(dataset, progress=progress)
     masks = dataset
 
     def count(index: int) -> NDArray[np.int64]:

@@ -61,7 +61,7 @@ def open_object_split(
     """One split; ``learn``: augmented, and without what nothing is learnt from."""
     transform = _augmentation(recipe, kind=kind) if learn else None
     if _labels_pixels(root, recipe, kind=kind):
-        pixels = open_split(root, recipe, split)
+        pixels = open_split(root, _strict(recipe), split)
         return (LabelledSegments if kind == "panoptic" else LabelledObjects)(pixels, transform=transform)
     options = _options(recipe)
     files = object_files(root, recipe, split, kind=kind)
@@ -119,19 +119,31 @@ def check_object_files(root: Path, recipe: DataRecipe, *, kind: Annotated, conso
         ConfigError: if a sample cannot be cut as the recipe says.
     """
     if _labels_pixels(root, recipe, kind=kind):
-        check_files(root, recipe, console=console)
+        check_files(root, _strict(recipe), console=console)
         open_object_split(root, recipe, recipe.train_split, kind=kind, learn=True)[0]
         return
     splits = [name for name in (recipe.train_split, recipe.val_split) if has_split(root, recipe, name, kind=kind)]
     for split in splits:
         findings = examine(root, recipe, split, kind=kind)
-        errors = [finding for finding in findings if finding.severity == "error"]
-        if errors and recipe.on_error == "stop":
-            shown = "\n".join(str(error) for error in errors[:_SHOWN])
-            raise DataError(f"{len(errors)} faults, the first:\n{shown}\ncorrect them, or set data.on_error=skip")
+        _refuse([finding for finding in findings if finding.severity == "error"], recipe, kind=kind)
         for note in islice((f for f in findings if f.severity == "note"), 3):
             console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     open_object_split(root, recipe, recipe.train_split, kind=kind, learn=True)[0]  # refused here, not in a worker
+
+
+def _refuse(errors: list[Finding], recipe: DataRecipe, *, kind: Annotated) -> None:
+    """Raises DataError for ``errors``; annotations of objects, which are in the JSON file, may be left out."""
+    can_skip = [error for error in errors if kind == "instances" and error.file and error.file.suffix == ".json"]
+    if not errors or (recipe.on_error == "skip" and len(can_skip) == len(errors)):
+        return
+    shown = "\n".join(str(error) for error in errors[:_SHOWN])
+    way_out = "; data.on_error=skip leaves out the annotations among them" if can_skip else ""
+    raise DataError(f"{len(errors)} faults, the first:\n{shown}\ncorrect them{way_out}")
+
+
+def _strict(recipe: DataRecipe) -> DataRecipe:
+    """Of data sets that label pixels every file is needed: objects are counted before any image is read."""
+    return recipe.model_copy(update={"on_error": "stop"})
 
 
 def _augmentation(recipe: DataRecipe, *, kind: Annotated) -> Callable[[Any], Any]:

@@ -71,7 +71,7 @@ class DataRecipe(Section):
     cache: bool = Field(default=False, description="keep decoded images in memory, so that each is decoded once")
     workers: int = Field(default=2, ge=0, description="processes that read images; 0 = the training process itself")
     on_error: Literal["stop", "skip"] = Field(
-        default="stop", description="at a file that cannot be used: stop, or leave it out and say so"
+        default="stop", description="at a file (of objects: an annotation) that cannot be used: stop, or leave it out"
     )
 
     @model_validator(mode="after")

@@ -79,6 +79,16 @@ def test_the_truth_is_of_what_is_in_the_set(content, write):
     assert [row["id"] for row in truth["annotations"]] == [12, 13]
 
 
+def test_the_truth_does_not_wait_for_images_to_be_read(content, write):
+    """They may be read by other processes."""
+    content["annotations"][0]["segmentation"] = None
+    files = write(content)
+    dataset = open_objects(*files, faulty="skip")
+    assert [row["id"] for row in dataset.truth["annotations"]] == [12, 13, 14]
+    assert list(dataset.skipped) == [11]
+    assert len(open_objects(*files, faulty="skip", masks=False).truth["annotations"]) == 4
+
+
 @pytest.mark.parametrize("kind", WRONG)
 def test_wrong_annotations_stop_are_skipped_and_are_found(content, write, kind):
     change, message = WRONG[kind]

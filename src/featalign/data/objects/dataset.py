@@ -51,6 +51,7 @@ class ObjectDataset(Dataset[ObjectSample]):
         self.file, self.folder, self.masks, self.faulty = file, folder, masks, faulty
         self.channels, self.transform, self.max_pixels = channels, transform, max_pixels
         self.skipped: dict[int, str] = dict(file.faulty)
+        self._looked = False
         if self.skipped and faulty == "stop":
             number, reason = next(iter(self.skipped.items()))
             raise DataError(
@@ -79,7 +80,12 @@ class ObjectDataset(Dataset[ObjectSample]):
     @property
     def truth(self) -> dict[str, Any]:
         """The file's content, as far as it is in the set: what :func:`featalign.metrics.average_precision` compares
-        with. Annotations that are only found to be faulty when their image is read drop out once it was."""
+        with. Where faulty annotations are skipped, every mask is looked at once for that."""
+        if self.faulty == "skip" and self.masks and not self._looked:
+            for image in self.images:
+                for one in image.objects:
+                    self._mask(one, (image.height, image.width))
+            self._looked = True
         content, images = load_json(self.file.path), {image.number for image in self.images}
         kept = {
             "images": [row for row in content["images"] if row["id"] in images],
