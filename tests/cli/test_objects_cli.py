@@ -180,6 +180,7 @@ def test_what_cannot_be_done_says_why(featalign, runs, data, tmp_path, monkeypat
         ("training.query=mixed", "training.query is for networks that label pixels"),
         ("loss.dice=1.0", "brings losses of its own"),
         ("data.depth=16", "8 bits"),
+        ("data.cache=true", "read anew each time"),
         ("model.options={corners: 3}", "corners"),
         ("model.options={anchors: [8, 16]}", "five sizes"),
         ("model.align=fapm", "fapm"),

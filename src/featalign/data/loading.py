@@ -160,8 +160,9 @@ def load_collated(
     is not given), or with ``replace`` the next readable one takes its place, so that batches stay full. What a dataset
     keeps in memory is decoded before workers start, so that they share it.
     """
-    if workers and isinstance(dataset, SegmentationDataset):
-        dataset.fill_cache()
+    fill_cache = getattr(dataset, "fill_cache", None)
+    if workers and fill_cache is not None:
+        fill_cache()
     loader = DataLoader(
         _Drawn(dataset, replace=replace),
         batch_sampler=batches,

@@ -63,6 +63,8 @@ def open_object_split(
     if _labels_pixels(root, recipe, kind=kind):
         pixels = open_split(root, _strict(recipe), split)
         return (LabelledSegments if kind == "panoptic" else LabelledObjects)(pixels, transform=transform)
+    if recipe.cache:
+        raise ConfigError("data.cache is for data sets that label pixels; COCO's images are read anew each time")
     options = _options(recipe)
     files = object_files(root, recipe, split, kind=kind)
     if kind == "panoptic":

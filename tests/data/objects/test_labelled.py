@@ -10,7 +10,7 @@ import torch
 from fabricate import fabricate
 from PIL import Image
 
-from featalign.data import open_dataset
+from featalign.data import in_order, load_collated, open_dataset
 from featalign.data.objects import (
     LabelledObjects,
     LabelledSegments,
@@ -42,6 +42,14 @@ def test_segments_divide_the_mask(root):
     assert len({label for label, _ in kinds if label not in dataset.things}) == len(kinds) - len(things)
     target = panoptic_target(sample, dataset.things)
     assert target["labels"].tolist() == [CAR + 1] * 3 and target["masks"].sum((1, 2)).gt(0).all()
+
+
+@pytest.mark.parametrize("kind", [LabelledSegments, LabelledObjects])
+def test_what_is_kept_in_memory_is_decoded_before_workers_start(root, kind, monkeypatch):
+    dataset = kind(open_dataset(root, "train", cache=True))
+    list(load_collated(dataset, in_order(len(dataset)), list, workers=1))
+    monkeypatch.setattr("featalign.data.dataset.load_image", None)  # decoding would fail now
+    assert len([dataset[index] for index in range(len(dataset))]) == 2
 
 
 def test_objects_and_their_truth(root):

@@ -61,6 +61,10 @@ class LabelledSegments(Dataset[PanopticSample]):
         """Image and mask of each sample."""
         return self.pixels.samples
 
+    def fill_cache(self) -> None:
+        """See :meth:`SegmentationDataset.fill_cache`."""
+        self.pixels.fill_cache()
+
     def __len__(self) -> int:
         return len(self.pixels)
 
@@ -136,6 +140,10 @@ class LabelledObjects(Dataset[ObjectSample]):
     def samples(self) -> tuple[Pair, ...]:
         """Image and mask of each sample."""
         return self.segments.samples
+
+    def fill_cache(self) -> None:
+        """See :meth:`SegmentationDataset.fill_cache`."""
+        self.segments.fill_cache()
 
     @cached_property
     def truth(self) -> dict[str, Any]:
