@@ -22,6 +22,23 @@ def test_writes_text_and_bytes_and_makes_the_folder(tmp_path: Path) -> None:
     assert names(tmp_path / "a") == ["b.txt", "c.bin"]
 
 
+def test_file_names_of_other_encodings_can_be_written_down(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a.txt", os.fsdecode(b"\xe9.png"))
+    assert (tmp_path / "a.txt").read_text() == "\\udce9.png"
+
+
+def test_pipes_are_written_to_and_stay_pipes(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomically(pipe, "text")
+        assert os.read(reader, 10) == b"text"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo() and names(tmp_path) == ["pipe"]
+
+
 def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "x.json"
     target.write_text("old")

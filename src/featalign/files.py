@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         FeatalignError: naming ``path`` and the reason (no permission, disk full, …).
     """
+    if path.exists() and not path.is_file():  # a pipe or a device is written to, never replaced; a folder, refused
+        with _passed_on(path) as temporary:
+            yield temporary
+        return
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,9 +41,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write the whole of ``content`` (text as UTF-8) to ``path``, or leave ``path`` as it was. See atomic_path."""
+    """Write the whole of ``content`` to ``path``, or leave ``path`` as it was. See atomic_path.
+
+    Text is written as UTF-8; what file names of other encodings leave in it, as escapes.
+    """
+    encoded = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with atomic_path(path) as temporary:
-        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        temporary.write_bytes(encoded)
+
+
+@contextmanager
+def _passed_on(path: Path) -> Iterator[Path]:
+    """A temporary path whose content then goes through ``path``."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / f"content{path.suffix}"
+        try:
+            yield temporary
+            with path.open("wb") as stream, temporary.open("rb") as written:
+                shutil.copyfileobj(written, stream)
+        except OSError as error:
+            raise FeatalignError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _flush(path: Path) -> None:

@@ -77,6 +77,8 @@ def test_shards_merge_to_the_same_values(root, alone, tmp_path, monkeypatch, cap
     capsys.readouterr()
     assert run(monkeypatch, "merge-scores", parts[0], parts[0]) == 2
     assert "both parts" in capsys.readouterr().err
+    assert run(monkeypatch, "merge-scores", parts[1]) == 2
+    assert "shards are missing: 1/2" in capsys.readouterr().err
     content = json.loads(parts[1].read_text())
     parts[1].write_text(json.dumps({**content, "flip": False}))
     assert run(monkeypatch, "merge-scores", *parts) == 2

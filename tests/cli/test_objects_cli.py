@@ -213,6 +213,25 @@ def test_images_are_needed_and_annotations_can_be_left_out(featalign, recipes, t
     assert "002.png" in said and "on_error" not in said
 
 
+def test_check_data_tells_every_fault(featalign, tmp_path, capsys):
+    root = write_objects(tmp_path / "set", images=3)
+    (root / "val" / "002.png").write_bytes(b"")
+    file = root / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"] = [1, 1, 0, 5]
+    file.write_text(json.dumps(content))
+    out = tmp_path / "found.json"
+    assert featalign("check-data", root, "--json", out) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert "has no area" in said and "002.png" in said
+    assert json.loads(out.read_text())["splits"]["instances_train"] == 3
+    assert featalign("check-data", root, "--on-error", "skip", "--json", out) == 2
+    found = json.loads(out.read_text())
+    assert {row["severity"] for row in found["findings"] if "has no area" in row["message"]} == {"note"}
+    assert found["errors"] == 2  # the image, of both kinds of files
+    assert featalign("check-data", root, "--depth", "16") == 2
+
+
 def test_data_without_annotations(featalign, recipes, tmp_path, capsys):
     (tmp_path / "train").mkdir()
     assert featalign("train", recipes / "mask_rcnn.yaml", "--data", tmp_path, "--out", tmp_path / "run") == 2

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fabricate import fabricate
 from PIL import Image
 
@@ -66,6 +67,21 @@ def test_rgb_masks(tmp_path: Path) -> None:
     repaint(root, "SegmentationClass/*.png", lambda mask: mask // 2 + 1)
     with pytest.raises(DataError, match=r"2012_000000\.png: . colours of no class: \(.*without antialiasing"):
         list(open_dataset(root, "train", options={"colors": True}))
+
+
+def test_rgb_masks_with_alpha(tmp_path: Path) -> None:
+    """Editors save them so; what shows through has no colour."""
+    root = fabricate("voc", tmp_path, options={"colors": True})
+    plain = open_dataset(root, "train", options={"colors": True})[0]["mask"]
+    for file in root.rglob("SegmentationClass/*.png"):
+        Image.open(file).convert("RGBA").save(file)
+    assert torch.equal(open_dataset(root, "train", options={"colors": True})[0]["mask"], plain)
+    for file in root.rglob("SegmentationClass/*.png"):
+        image = Image.open(file)
+        image.putpixel((0, 0), (0, 0, 0, 9))
+        image.save(file)
+    with pytest.raises(DataError, match=r"\.png: 1 pixels are transparent"):
+        open_dataset(root, "train", options={"colors": True})[0]
 
 
 @pytest.mark.parametrize(("shift", "meant"), [(0, "aeroplane"), (100, "no class")])

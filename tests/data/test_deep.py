@@ -28,6 +28,19 @@ def png16(write_png: Callable[..., Path], path: Path, pixels: np.ndarray) -> Pat
     return write_png(path, size=(pixels.shape[1], pixels.shape[0]), bits=16, color=color, rows=rows)
 
 
+def test_tiffs_with_a_sign_or_several_pages_are_refused(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="needs featalign[geo]")
+    signed, pages = tmp_path / "signed.tif", tmp_path / "pages.tif"
+    with rasterio.open(signed, "w", driver="GTiff", width=2, height=1, count=1, dtype="int16") as file:
+        file.write(np.array([[[-1000, -1]]], np.int16))
+    first, second = (Image.fromarray(np.full((3, 4), value, np.uint16)) for value in (1, 2))
+    first.save(pages, save_all=True, append_images=[second])
+    with pytest.raises(DataError, match=r"signed\.tif: 16 bits with a sign"):
+        read_image(signed, channels=1, depth=16)
+    with pytest.raises(DataError, match=r"pages\.tif: 2 pages"):
+        read_image(pages, channels=1, depth=16)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_png_is_read_exactly(tmp_path: Path, write_png: Callable[..., Path], channels: int) -> None:
     file = png16(write_png, tmp_path / "deep.png", DEEP[..., :channels])

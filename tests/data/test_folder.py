@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -11,8 +12,8 @@ import torch
 from PIL import Image
 from torchvision import tv_tensors
 
-from featalign.data import FolderDataset, Sample, train_transform
-from featalign.errors import DataError
+from featalign.data import FolderDataset, Sample, check_data, check_folder, open_dataset, train_transform
+from featalign.errors import ConfigError, DataError
 
 
 def test_samples_are_the_files(folder: Path) -> None:
@@ -126,6 +127,33 @@ def test_incomplete_pairs(folder: Path, removed: str, message: str) -> None:
         target.unlink()
     with pytest.raises(DataError, match=rf"{message}.*featalign check-data"):
         FolderDataset(folder, "train")
+
+
+def test_images_of_a_held_out_test_are_no_fault(folder: Path) -> None:
+    (folder / "test" / "images").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "test" / "masks", ignore_errors=True)
+    shutil.copy(folder / "train" / "images" / "a.png", folder / "test" / "images")
+    report = check_folder(folder)
+    assert report.ok and any("held-out test" in note.message for note in report.notes)
+
+
+def test_a_split_of_which_everything_is_skipped_is_an_error(folder: Path) -> None:
+    for mask in (folder / "train" / "masks").iterdir():
+        mask.write_bytes(b"")
+    errors = [str(error) for error in check_data(folder, splits=["train"], on_error="skip").errors]
+    assert errors == ["train: has no sample that can be used"]
+
+
+@pytest.mark.parametrize("option", [{"shift": -1}, {"remap": {255: 1}}, {"reduce_zero": True}])
+def test_masks_of_colours_have_no_numbers_to_shift(folder: Path, option: dict) -> None:
+    with pytest.raises(ConfigError, match=f"option colors .*{next(iter(option))}"):
+        open_dataset(folder, "train", options={"colors": True, **option})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_folders_that_cannot_be_read_are_passed_over(folder: Path) -> None:
+    (folder / "lost+found").mkdir(mode=0)
+    assert check_folder(folder).ok
 
 
 def test_empty_split(folder: Path) -> None:

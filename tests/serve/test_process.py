@@ -134,6 +134,8 @@ def test_missing_packages_are_named(model, monkeypatch):
 
 
 def test_names_of_runs(tmp_path):
+    (tmp_path / "lr=0.1").mkdir()
+    assert named_runs([f"{tmp_path}/lr=0.1"]) == {"lr=0.1": tmp_path / "lr=0.1"}
     assert list(named_runs([f"{tmp_path}/first", f"{tmp_path}/second/model", "third=anywhere"])) == [
         "first",
         "second",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from featalign.cli.console import err, out, percent, progress, save_json, table
-from featalign.data import DEFAULT_MAX_PIXELS
+from featalign.data import DEFAULT_MAX_PIXELS, OnError
 from featalign.data.objects import AnyObjects, AnySegments, list_object_splits
 from featalign.data.objects.splits import Annotated
 from featalign.errors import ConfigError
@@ -22,7 +23,7 @@ from featalign.metrics.detection import Kind
 from featalign.models import load_detector
 from featalign.models.storage import CONFIG, model_folder, read_config
 from featalign.training import Recipe, load_recipe
-from featalign.training.object_splits import examine, open_object_split
+from featalign.training.object_splits import examine, forbidding, open_object_split
 
 _AVERAGES = {
     "ap": "AP",
@@ -113,20 +114,29 @@ def score_objects(run: Path, data: Path, *, split: str | None, device: str, json
 
 
 def check_objects_of(
-    root: Path, kinds: Sequence[Annotated], options: dict[str, object], *, max_pixels: int
+    root: Path,
+    kinds: Sequence[Annotated],
+    options: dict[str, object],
+    *,
+    channels: int,
+    on_error: OnError,
+    max_pixels: int,
 ) -> dict[str, Any]:
     """Read every file of every split, show what is wrong or worth knowing, and give it as plain values."""
-    recipe = Recipe.from_content({"data": {"options": options}}).data
-    findings, splits = [], {}
+    recipe = Recipe.from_content({"data": {"options": options, "channels": channels, "on_error": on_error}}).data
+    counted = recipe.model_copy(update={"on_error": "skip"})  # what is wrong is told, by the file
+    findings, splits, errors = [], {}, 0
     for kind in kinds:
         for split in progress(names := list_object_splits(root, kind=kind), total=len(names), description="checking"):
-            findings += examine(root, recipe, split, kind=kind, max_pixels=max_pixels)
-            splits[f"{kind}_{split}"] = len(open_object_split(root, recipe, split, kind=kind))
+            found = examine(root, recipe, split, kind=kind, max_pixels=max_pixels)
+            refused = forbidding(found, recipe, kind=kind)
+            errors += len(refused)
+            findings += [one if one in refused else replace(one, severity="note") for one in found]
+            splits[f"{kind}_{split}"] = len(open_object_split(root, counted, split, kind=kind))
     out.print("layout: coco")
     table([(name, str(images)) for name, images in splits.items()], header=("split", "images"))
     for finding in sorted(findings, key=lambda finding: finding.severity):
         out.print(f"{finding.severity}: {finding}", markup=False)
-    errors = sum(finding.severity == "error" for finding in findings)
     out.print(f"{errors} errors: train would refuse this data" if errors else "ready to train on")
     return {"splits": splits, "errors": errors, "findings": [finding.to_json() for finding in findings]}
 

@@ -56,7 +56,8 @@ def score(predictor: Predictor, asked: Asked, *, json: Path | None) -> Scored | 
     if not world.first:
         return None
     show(done.found)
-    save_json(json, {**done.settings, **done.found.to_json()})
+    part = {"shard": asked.shard} if asked.shard else {}
+    save_json(json, {**part, **done.settings, **done.found.to_json()})
     return done
 
 
@@ -92,8 +93,19 @@ def join(parts: list[Path], *, json: Path | None) -> None:
         if names := differing(settings[0], other):
             raise DataError(f"{path} was scored otherwise than {parts[0]}: {', '.join(names)}")
     found = merged(read_evaluation(path, content) for path, content in zip(parts, contents, strict=True))
+    _require_all([str(content.get("shard", "1/1")) for content in contents])
     show(found)
     save_json(json, {**settings[0], **found.to_json()})
+
+
+def _require_all(texts: list[str]) -> None:
+    """Raises DataError unless these are all the shards of a split."""
+    shards = [Shard.parse(text) for text in texts]
+    counts = {shard.count for shard in shards}
+    if len(counts) > 1:
+        raise DataError(f"shards of different divisions do not add up: {', '.join(texts)}")
+    if missing := set(range(1, counts.pop() + 1)) - {shard.index for shard in shards}:
+        raise DataError(f"shards are missing: {', '.join(f'{i}/{shards[0].count}' for i in sorted(missing))}")
 
 
 def open_samples(predictor: Predictor, asked: Asked) -> SegmentationDataset:

@@ -38,7 +38,7 @@ def named_runs(texts: Sequence[str]) -> dict[str, Path]:
     """Runs by the name they are served under: of ``NAME=RUN``, or their folder's. Raises ConfigError."""
     found: dict[str, Path] = {}
     for text in texts:
-        name, equals, run = text.partition("=")
+        name, equals, run = (text, "", "") if Path(text).exists() else text.partition("=")  # as in runs/lr=0.1
         path = Path(run if equals else text)
         if not equals:
             name = path.resolve().parent.name if path.resolve().name == "model" else path.resolve().name

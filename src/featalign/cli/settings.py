@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from featalign.export.exported import is_exported, load_exported
 from featalign.inference import Predictor
 from featalign.models import load_model
 
@@ -50,7 +51,7 @@ def differing(a: Settings, b: Settings) -> list[str]:
 def predictor_of(run: Path, settings: Settings) -> Predictor:
     """The run, to predict as these settings say. Raises ConfigError or WeightsError."""
     return Predictor(
-        load_model(run),  # a path, never a look-up on the hub
+        load_exported(run) if is_exported(run) else load_model(run),  # a path, never a look-up on the hub
         mode=settings["mode"],
         effort=settings["effort"] if settings["mode"] == "adaptive" else None,
         precision=settings["precision"],

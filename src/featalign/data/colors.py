@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from featalign.data.files import File
 from featalign.data.images import Loaded, load_image
+from featalign.data.reading import opened
 from featalign.errors import DataError
 from featalign.spec import IGNORE_INDEX, Color
 
@@ -23,10 +24,16 @@ def load_colors(
 ) -> Loaded:
     """An RGB mask as positions in ``colors``; ``ignored`` colours that are none of them become ``ignore_index``.
 
+    It may be RGBA if no pixel lets anything through.
+
     Raises:
         DataError: naming the file and the first colours that are in neither list.
     """
-    loaded = load_image(file, channels=3, max_pixels=max_pixels)
+    with opened(file, max_pixels=max_pixels) as image:
+        channels = 4 if image.mode == "RGBA" else 3
+    loaded = load_image(file, channels=channels, max_pixels=max_pixels)
+    if channels == 4 and (clear := int((loaded.pixels[..., 3] != 255).sum())):
+        raise DataError(f"{file}: {clear} pixels are transparent, which is no colour; export the mask without alpha")
     codes = _codes(loaded.pixels)
     known = {_code(color): ignore_index for color in ignored} | {_code(color): i for i, color in enumerate(colors)}
     keys = np.array(sorted(known), np.int64)

@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from torchvision.io import decode_png
 
 from featalign.data.files import File
-from featalign.data.header import raw_mode, upright
+from featalign.data.header import check_pages, raw_mode, upright
 from featalign.data.reading import check_pixels, naming, opened
 from featalign.errors import DataError
 
@@ -66,6 +66,7 @@ def load_deep(file: File, *, channels: int, max_pixels: int) -> tuple[NDArray[np
         return _with_rasterio(file, channels=channels, max_pixels=max_pixels)
     with opened(file, max_pixels=max_pixels) as image:
         _check_depth(image)
+        check_pages(image)
         if isinstance(image, PngImageFile):
             return _png(file, image, channels)
         if not isinstance(image, TiffImageFile) or channels != 1:
@@ -106,3 +107,5 @@ def _with_rasterio(file: File, *, channels: int, max_pixels: int) -> tuple[NDArr
 def _check_depth(image: ImageFile) -> None:
     if ";16" not in raw_mode(image):
         raise DataError(f"8 bits per channel ({image.mode}), expected 16; read it with depth=8")
+    if ";16S" in raw_mode(image) or ";16BS" in raw_mode(image):
+        raise DataError("16 bits with a sign, expected 0 … 65535; shift the values there, and save them as uint16")

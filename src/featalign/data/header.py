@@ -7,6 +7,8 @@ from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from featalign.errors import DataError
+
 _ORIENTATION = 274
 """A tag of EXIF and of TIFF."""
 
@@ -23,3 +25,9 @@ def raw_mode(image: ImageFile) -> str:
     """How the pixels are packed in the file, in Pillow's terms; empty where a reader decodes to 8 bits only (WebP)."""
     arguments = image.tile[0][3] if image.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments or "")
+
+
+def check_pages(image: ImageFile) -> None:
+    """Raises DataError for a TIFF of several pictures, of which a reader would see the first alone."""
+    if isinstance(image, TiffImageFile) and image.n_frames > 1:
+        raise DataError(f"{image.n_frames} pages, expected one; split it, or save channels as .npy, uint8 (H, W, C)")

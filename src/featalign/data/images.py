@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from featalign.data.deep import load_deep, open_npy
 from featalign.data.files import File
-from featalign.data.header import raw_mode, upright
+from featalign.data.header import check_pages, raw_mode, upright
 from featalign.data.reading import DEFAULT_MAX_PIXELS, opened
 from featalign.errors import ConfigError, DataError
 from featalign.spec import Color
@@ -113,7 +113,7 @@ def _image_array(image: ImageFile, *, channels: int) -> Loaded:
     if modes is None:
         raise DataError(f"expected {channels} channels, which only .npy files (uint8, height x width x channels) have")
     _check_depth(image)
-    _check_pages(image)
+    check_pages(image)
     if image.mode not in modes:
         raise DataError(_other_channels(image.mode, len(image.getbands()), channels))
     turned, orientation = upright(image)
@@ -130,7 +130,7 @@ def _mask_array(image: ImageFile) -> Loaded:
             "as an 8-bit grey or palette PNG, or read it by the classes' colours with --option colors=true (layouts "
             "folder, patterns and voc)"
         )
-    _check_pages(image)
+    check_pages(image)
     stretch, palette = _stretch(image), _palette(image)
     turned, orientation = upright(image)
     ids = np.array(turned)
@@ -155,11 +155,6 @@ def _check_depth(image: ImageFile) -> None:
             raise DataError(
                 f"{stored} channels of which only {read} can be read from TIFF; save it as .npy, uint8 (H, W, C)"
             )
-
-
-def _check_pages(image: ImageFile) -> None:
-    if isinstance(image, TiffImageFile) and image.n_frames > 1:
-        raise DataError(f"{image.n_frames} pages, expected one; split it, or save channels as .npy, uint8 (H, W, C)")
 
 
 def _other_channels(mode: str, got: int, expected: int) -> str:

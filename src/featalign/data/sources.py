@@ -37,12 +37,13 @@ class Directory:
     root: Path
 
     def listing(self, folder: str) -> Listing | None:
-        """What lies in ``folder``; None if there is no such folder."""
+        """What lies in ``folder``; None if there is no such folder, or none that can be read, such as lost+found."""
         path = self.root / folder
-        if not path.is_dir():
+        try:
+            with os.scandir(path) as entries:
+                found = list(entries)
+        except OSError:
             return None
-        with os.scandir(path) as entries:
-            found = list(entries)
         folders = frozenset(e.name for e in found if e.is_dir())
         return Listing(folders, {e.name: path / e.name for e in found if e.name not in folders})
 
@@ -146,7 +147,7 @@ class Tree:
         if file is None:
             raise DataError(f"{self.path(relative)}: does not exist")
         try:
-            return file.read_bytes().decode("utf-8")
+            return file.read_bytes().decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{file}: cannot be read as text ({error})") from error
 

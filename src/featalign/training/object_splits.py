@@ -108,9 +108,11 @@ def examine(
     if kind == "panoptic":
         segments = options.get("segments")
         folder = None if segments is None else root / str(segments).format(split=split)
-        return check_panoptic(files.annotations, files.images, segments=folder, max_pixels=max_pixels)
+        return check_panoptic(
+            files.annotations, files.images, segments=folder, channels=recipe.channels, max_pixels=max_pixels
+        )
     masks = bool(options.get("masks", True))
-    return check_objects(files.annotations, files.images, masks=masks, max_pixels=max_pixels)
+    return check_objects(files.annotations, files.images, masks=masks, channels=recipe.channels, max_pixels=max_pixels)
 
 
 def check_object_files(root: Path, recipe: DataRecipe, *, kind: Annotated, console: Console) -> None:
@@ -127,20 +129,25 @@ def check_object_files(root: Path, recipe: DataRecipe, *, kind: Annotated, conso
     splits = [name for name in (recipe.train_split, recipe.val_split) if has_split(root, recipe, name, kind=kind)]
     for split in splits:
         findings = examine(root, recipe, split, kind=kind)
-        _refuse([finding for finding in findings if finding.severity == "error"], recipe, kind=kind)
+        if errors := forbidding(findings, recipe, kind=kind):
+            shown = "\n".join(str(error) for error in errors[:_SHOWN])
+            skippable = any(_can_be_left_out(error, kind) for error in errors)
+            way_out = "; data.on_error=skip leaves out the annotations among them" if skippable else ""
+            raise DataError(f"{len(errors)} faults, the first:\n{shown}\ncorrect them{way_out}")
         for note in islice((f for f in findings if f.severity == "note"), 3):
             console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     open_object_split(root, recipe, recipe.train_split, kind=kind, learn=True)[0]  # refused here, not in a worker
 
 
-def _refuse(errors: list[Finding], recipe: DataRecipe, *, kind: Annotated) -> None:
-    """Raises DataError for ``errors``; annotations of objects, which are in the JSON file, may be left out."""
-    can_skip = [error for error in errors if kind == "instances" and error.file and error.file.suffix == ".json"]
-    if not errors or (recipe.on_error == "skip" and len(can_skip) == len(errors)):
-        return
-    shown = "\n".join(str(error) for error in errors[:_SHOWN])
-    way_out = "; data.on_error=skip leaves out the annotations among them" if can_skip else ""
-    raise DataError(f"{len(errors)} faults, the first:\n{shown}\ncorrect them{way_out}")
+def forbidding(findings: list[Finding], recipe: DataRecipe, *, kind: Annotated) -> list[Finding]:
+    """The errors among ``findings`` that training does not get over, whatever ``recipe.on_error`` leaves out."""
+    skip = recipe.on_error == "skip"
+    return [one for one in findings if one.severity == "error" and not (skip and _can_be_left_out(one, kind))]
+
+
+def _can_be_left_out(finding: Finding, kind: Annotated) -> bool:
+    """Whether it is about an annotation of an object, which is in the JSON file, and not about an image."""
+    return kind == "instances" and finding.file is not None and finding.file.suffix == ".json"
 
 
 def _strict(recipe: DataRecipe) -> DataRecipe:

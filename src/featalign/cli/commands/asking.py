@@ -9,6 +9,7 @@ import typer
 
 from featalign.cli.console import err, out, parse_size, progress, save_json, table
 from featalign.cli.options import Json, MaxPixels, Set
+from featalign.errors import ConfigError
 
 
 def check_data(
@@ -36,7 +37,16 @@ def check_data(
     if kinds:
         from featalign.cli.objects import check_objects_of
 
-        found = check_objects_of(folder, kinds, parse_settings(options), max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
+        if depth != 8:
+            raise ConfigError("networks that find objects read images of 8 bits per channel; leave out --depth")
+        found = check_objects_of(
+            folder,
+            kinds,
+            parse_settings(options),
+            channels=channels,
+            on_error=on_error,
+            max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
+        )
         save_json(json, found)
         if found["errors"]:
             raise typer.Exit(2)
@@ -77,6 +87,8 @@ def info(
         from featalign.cli.counting import show_tables
 
         return show_tables(asked=papers, model=model, json=json, markdown=markdown)
+    if markdown:
+        raise ConfigError("--markdown is for --table; of a single network, --json writes all that is shown")
     from featalign.cli.reports import describe, show_description
 
     shape = parse_size(size) or (1024, 1024)

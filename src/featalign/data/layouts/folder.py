@@ -48,6 +48,8 @@ def folder_labels(tree: Tree, settings: Settings) -> Labels:
     """The classes, and the options that say how stored values become ids."""
     classes = _classes(tree, settings["classes"])
     if settings["colors"]:
+        if others := [name for name in ("reduce_zero", "shift", "remap") if settings[name]]:
+            raise ConfigError(f"option colors says what each class is; {', '.join(others)} is for masks of numbers")
         read = partial(load_colors, colors=classes.colors, ignored=((0, 0, 0),), ignore_index=classes.ignore_index)
         return Labels(identity(classes), read)
     return Labels(_remapped(identity(classes), settings), load_mask)

@@ -14,7 +14,12 @@ from featalign.errors import DataError
 
 
 def check_objects(
-    annotations: Path | str, images: Path | str, *, masks: bool = True, max_pixels: int = DEFAULT_MAX_PIXELS
+    annotations: Path | str,
+    images: Path | str,
+    *,
+    masks: bool = True,
+    channels: int = 3,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> list[Finding]:
     """What is wrong or worth knowing; arguments as in :func:`featalign.data.objects.open_objects`.
 
@@ -29,7 +34,7 @@ def check_objects(
     split = file.path.stem
     findings = [Finding("error", split, file.path, f"annotation {n} {why}") for n, why in file.faulty.items()]
     for image in file.images:
-        findings += _check_image(image, Path(images), split, max_pixels)
+        findings += _check_image(image, Path(images), split, channels, max_pixels)
         findings += _check_masks(image, file, split) if masks else []
     return findings + [Finding("note", split, file.path, note) for note in _notes(file)]
 
@@ -39,10 +44,11 @@ def check_panoptic(
     images: Path | str,
     *,
     segments: Path | str | None = None,
+    channels: int = 3,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> list[Finding]:
     """The same for :func:`featalign.data.objects.open_panoptic`: each image and each PNG file against the JSON file."""
-    dataset = open_panoptic(annotations, images, segments=segments, max_pixels=max_pixels)
+    dataset = open_panoptic(annotations, images, segments=segments, channels=channels, max_pixels=max_pixels)
     split = Path(annotations).stem
     findings = []
     for index, image in enumerate(dataset.images):
@@ -54,10 +60,10 @@ def check_panoptic(
     return findings
 
 
-def _check_image(image: CocoImage, folder: Path, split: str, max_pixels: int) -> list[Finding]:
+def _check_image(image: CocoImage, folder: Path, split: str, channels: int, max_pixels: int) -> list[Finding]:
     path = folder / image.file_name
     try:
-        height, width = load_image(path, channels=3, max_pixels=max_pixels).pixels.shape[:2]
+        height, width = load_image(path, channels=channels, max_pixels=max_pixels).pixels.shape[:2]
     except DataError as error:
         return [Finding("error", split, path, str(error).removeprefix(f"{path}: "))]
     if (height, width) == (image.height, image.width):
