@@ -130,6 +130,15 @@ def test_wrong_effort(model, images, arguments):
         model.decode(model.encode(images), mode="adaptive", **arguments)
 
 
+def test_one_class_leaves_no_doubt():
+    model = create_model("fpn", classes=1, backbone="resnet10t", width=8, hidden=(12,)).eval()
+    with torch.no_grad():
+        features = model.encode(torch.randn(1, 3, 40, 56))
+    plain = model.decode(features, mode="resized")
+    assert torch.equal(model.decode(features, mode="adaptive"), plain)
+    assert not model.labels(features, mode="adaptive").any()
+
+
 def test_adaptive_is_for_evaluation(images):
     model = build(*NETWORKS[0]).train()
     with pytest.raises(ValueError, match="for evaluation"):

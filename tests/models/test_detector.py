@@ -8,6 +8,9 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.roi_heads import RoIHeads
 
 from featalign.align import AlignFAFuse
 from featalign.data import normalize
@@ -51,6 +54,42 @@ def test_training_and_storage(name, fuse, tmp_path):
         for ours, theirs in zip(model.eval()(images), loaded(images), strict=True):
             assert ours.keys() == theirs.keys() and len(ours["boxes"]) <= 3
             assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("point_head", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_boxes_are_not_rounded_under_autocast(name, point_head):
+    """bf16 knows every eighth pixel beyond 1024; anchors are those of single precision, codes alone are rough."""
+    if point_head and name != "mask_rcnn":
+        pytest.skip("has no masks")
+    model = small(name, fuse="add", detections=50, point_head=point_head).eval()
+    for module in model.modules():
+        if isinstance(module, (RoIHeads, RetinaNet, FCOS)):
+            module.score_thresh = 0.0
+    anchors: list[list[torch.Tensor]] = []
+    for module in model.modules():
+        if isinstance(module, AnchorGenerator):
+            module.register_forward_hook(lambda module, inputs, found: anchors.append(found))
+    image = torch.randint(0, 256, (3, 64, 1300), dtype=torch.uint8)
+    with torch.no_grad():
+        model([image])
+        with torch.autocast("cpu", torch.bfloat16):
+            (found,) = model([image])
+    exact, rough = anchors
+    assert all(torch.equal(a, b) for a, b in zip(exact, rough, strict=True))
+    assert found["boxes"].dtype == found["scores"].dtype == torch.float32
+    far = found["boxes"][found["boxes"] > 1024]
+    assert len(far) and (far % 1 > 0).any()
+    target = {
+        "boxes": torch.tensor([[1003.0, 12.0, 1041.0, 44.0]]),
+        "labels": torch.tensor([2]),
+        "masks": torch.ones(1, 64, 1300, dtype=torch.uint8),
+    }
+    model.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model([image], [target])
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -39,6 +39,42 @@ def test_training_and_storage(fuse: str, backbone: str, tmp_path):
             assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def test_large_masks_are_matched_under_fp16():
+    """Twice the cells of a mask is beyond 65504 where it covers half of 200 x 334."""
+    network = small().network
+    truth = torch.zeros(2, 200, 334)
+    truth[0, :, :200] = truth[1, 50:150, 220:300] = 1
+    masks = torch.full((1, 3, 200, 334), -6.0)
+    masks[0, 2], masks[0, 1] = 12 * truth[0] - 6, 12 * truth[1] - 6
+    masks[0, 0, :, :100] = 3.0  # half of the first
+    kinds = torch.zeros(1, 3, len(CLASSES) + 1)
+    matched = []
+    network.criterion.matcher.register_forward_hook(lambda module, inputs, found: matched.append(found))
+    segments = [(torch.tensor([0, 1]), truth)]
+    for half in (False, True):
+        with torch.autocast("cpu", torch.float16, enabled=half):
+            losses = network._losses([(kinds, masks)], segments)
+        assert all(loss.isfinite() for loss in losses.values())
+    single, rough = ([pair.tolist() for pair in found[0]] for found in matched)
+    assert single == rough == [[1, 2], [1, 0]]
+
+
+def test_masks_are_shown_where_the_image_is():
+    """A step at 3/8 of 640 pixels is at 3/8 of 1067, between the same two centres."""
+    model = small(min_size=1067, max_size=1067)
+    semantic = torch.zeros(640, 640, dtype=torch.int64)
+    semantic[:, 240:] = 2
+    target = {
+        "masks": torch.zeros(0, 640, 640, dtype=torch.uint8),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "boxes": torch.zeros(0, 4),
+        "semantic": semantic,
+    }
+    ((labels, masks),) = model.network._segments([target], [(640, 640)], [(1067, 1067)], (1088, 1088))
+    assert labels.tolist() == [0, 2] and masks.shape == (2, 1088, 1088)
+    assert masks[0, 0].sum() == round(240 / 640 * 1067) == 400 and masks[1, 0].sum() == 667
+
+
 def test_every_layer_is_supervised():
     """The losses see the answers of all six layers, each after the decoder's last normalization, and add up."""
     model = small()

@@ -16,6 +16,7 @@ from featalign.errors import ConfigError
 from featalign.metrics import PanopticQuality
 from featalign.models import Detector, create_detector, load_detector, save_detector
 from featalign.models.panoptic_fcn_fusion import Found, fuse_classes, fuse_similar, peaks, region_kernels
+from featalign.models.panoptic_fcn_heads import with_coordinates
 from featalign.models.panoptic_fcn_losses import chosen_positions, dice, position_losses
 from featalign.models.panoptic_fcn_targets import Frame, SceneTarget, heatmap, radius, scene_target
 
@@ -75,6 +76,12 @@ def test_masks_and_regions_are_shares_of_cells():
     assert found.stuff[:, 5, 5].tolist() == [1, 0, 0] and not found.stuff[:, :, 23:].any()  # a thing; void
     regions = found.stages[0].regions
     assert set((regions > 0).sum(0).unique().tolist()) <= {0, 1, 2} and not ((regions > 0) & (regions < 0.5)).any()
+
+
+def test_coordinates_are_rounded_once():
+    exact = with_coordinates(torch.zeros(1, 1, 200, 334))
+    rough = with_coordinates(torch.zeros(1, 1, 200, 334, dtype=torch.bfloat16))
+    assert torch.equal(rough, exact.bfloat16())
 
 
 def test_objects_lie_at_the_stages_of_their_size_and_at_their_centre_of_mass():

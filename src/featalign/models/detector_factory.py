@@ -18,6 +18,7 @@ from featalign.align.fapn import Norm
 from featalign.align.fuses import Fuse
 from featalign.backbones import normalization_of
 from featalign.errors import ConfigError, did_you_mean
+from featalign.models.box_precision import with_single_boxes
 from featalign.models.detector import Detector, SameSize, normalized
 from featalign.models.factory import as_classes
 from featalign.models.feature_pyramid import PyramidFuse, pyramid
@@ -111,6 +112,7 @@ def create_detector(
         network.transform = SameSize(**statistics)
     if point_head:
         draw_by_points(network, classes=len(apart or named), stride=network.backbone.strides[0])
+    with_single_boxes(network)
     if callable(fuse):  # a part of the user's own has no name to store
         return Detector(network, named, {}, in_channels=in_channels, things=apart)
     stored = {

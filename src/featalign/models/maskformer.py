@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from featalign.errors import ConfigError
+from featalign.layers import without_autocast
 from featalign.models.canvas import own_pixels
 from featalign.models.feature_pyramid import FeaturePyramid
 from featalign.models.maskformer_merging import QueryMerging, class_of_pixels, merge_queries
@@ -109,7 +110,8 @@ class MaskFormer(nn.Module):
     ) -> dict[str, Tensor]:
         """Sums over the layers, which are all supervised alike."""
         labels, masks = [label for label, _ in segments], [mask for _, mask in segments]
-        found = [self.criterion(mask.float(), kind.float(), masks, labels) for kind, mask in answers]
+        with without_autocast(masks[0].device.type):  # the matching's sums over large masks are beyond half precision
+            found = [self.criterion(mask.float(), kind.float(), masks, labels) for kind, mask in answers]
         weights = {"cross_entropy": CLASS_WEIGHT, "mask": MASK_WEIGHT, "dice": DICE_WEIGHT}
         names = {f"loss_{name}": weight for name, weight in weights.items()}
         return {name: weight * torch.stack([loss[name] for loss in found]).sum() for name, weight in names.items()}
@@ -127,7 +129,7 @@ class MaskFormer(nn.Module):
             there = [label for label in self.stuff if bool((target["semantic"] == label).any())]
             stuff = torch.tensor(there, dtype=torch.int64, device=target["labels"].device)
             masks = torch.cat((target["masks"].bool(), target["semantic"] == stuff[:, None, None])).float()
-            masks = F.interpolate(masks[:, None], own, mode="nearest")[:, 0]
+            masks = F.interpolate(masks[:, None], own, mode="nearest-exact")[:, 0]
             masks = F.pad(masks, (0, canvas[1] - own[1], 0, canvas[0] - own[0]))
             found.append((torch.cat((target["labels"] - 1, stuff)), masks))
         return found

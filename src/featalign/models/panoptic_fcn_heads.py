@@ -91,8 +91,9 @@ class FeatureEncoder(nn.Module):
 def with_coordinates(maps: Tensor) -> Tensor:
     """(B, C, h, w) to (B, C + 2, h, w): the row and the column of each cell besides, -1 at the first, 1 at the last
     (CoordConv, NeurIPS 2018)."""
-    rows, columns = (torch.linspace(-1, 1, cells, device=maps.device, dtype=maps.dtype) for cells in maps.shape[-2:])
-    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    kind = torch.promote_types(maps.dtype, torch.float32)  # steps of half precision would not add up
+    rows, columns = (torch.linspace(-1, 1, cells, device=maps.device, dtype=kind) for cells in maps.shape[-2:])
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).to(maps.dtype)
     return torch.cat((maps, grid.expand(len(maps), -1, -1, -1)), 1)
 
 

@@ -237,6 +237,8 @@ class Segmentor(nn.Module):
             raise ValueError('mode "adaptive" is for evaluation: call eval() first, or take "dense" or "resized"')
         if mode == "auto":
             mode = "resized" if self.auto_mode == "adaptive" and at_once else self.auto_mode
+        if mode == "adaptive" and len(self.classes) == 1:  # one class leaves no doubt
+            mode = "resized"
         return rows, columns, (mode if self.implicit is not None or self.point_values else "resized")
 
     def auxiliary_logits(self, features: Features) -> Tensor | None:

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from featalign.training.recipe import TrainingRecipe
 from featalign.training.schedules import schedule
 
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.Embedding)  # and tables of queries
 _POSITIONS = ("frequencies", "pos_embed", "relative_position_bias_table")  # tables, but not weights of a product
 
 
