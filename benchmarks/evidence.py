@@ -95,11 +95,19 @@ def networks(rows: Rows) -> str:
 
 
 def precisions(rows: Rows) -> list[str]:
-    """Which rows were not trained in bf16. Lines without a precision are of when there was no other."""
-    other = [
-        row for row, seeds in rows.items() if any(one.get("precision", "bf16") != "bf16" for one in seeds.values())
+    """Which rows were not trained in bf16, and which with position codes in bf16, as all were once.
+
+    Lines without a precision are of when there was no other.
+    """
+    told = (
+        ("Trained in fp32, all others in bf16", "precision", "fp32"),
+        ("Trained with position codes rounded to bf16", "codes", "bf16"),
+    )
+    found = [
+        (title, [row for row, seeds in rows.items() if any(one.get(key) == value for one in seeds.values())])
+        for title, key, value in told
     ]
-    return [f"\nTrained in fp32, all others in bf16: {', '.join(f'`{row}`' for row in other)}."] if other else []
+    return [f"\n{title}: {', '.join(f'`{row}`' for row in names)}." for title, names in found if names]
 
 
 def native(rows: Rows) -> str:
