@@ -27,7 +27,7 @@ def test_a_run_is_tested_as_its_recipe_says(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    "value", ["{split}/img/{name}.jpg", "{split}", "plain", "01", "a: b", "", "true", 1, True, 0.5, None, [1, "a"]]
+    "value", ["{split}/img/{name}.jpg", "{split}", "plain", "01", "a: b", "", "true", 1, True, 0.5, None, [1, "a"], {}]
 )
 def test_layout_options_come_through_as_they_are(tmp_path: Path, value: object) -> None:
     content = Recipe().model_dump(mode="json")

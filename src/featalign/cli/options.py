@@ -97,5 +97,5 @@ def _read(text: str) -> object:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    named = isinstance(value, dict) and all(one is None for one in value.values())
-    return text if named else value
+    placeholders = isinstance(value, dict) and value and all(one is None for one in value.values())
+    return text if placeholders else value

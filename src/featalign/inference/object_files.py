@@ -42,7 +42,8 @@ def predict_object_files(
     """Find what is in ``images`` and write it to ``out``.
 
     Of detectors: objects/NAME.json, of panoptic networks: segments/NAME.json and NAME.png, in COCO's form, categories
-    by number and name; and overlays/NAME.png. One bad image does not stop the others: failures.jsonl has the reasons.
+    by number and name, with ``made_by``, a mark of the settings and the image; and overlays/NAME.png. One bad image
+    does not stop the others: failures.jsonl has the reasons.
 
     Args:
         model: moved to the device.
