@@ -232,6 +232,24 @@ def test_check_data_tells_every_fault(featalign, tmp_path, capsys):
     assert featalign("check-data", root, "--depth", "16") == 2
 
 
+def test_check_data_of_files_of_ones_own(featalign, tmp_path, capsys):
+    root, out = write_objects(tmp_path / "set", images=3), tmp_path / "found.json"
+    (root / "annotations").rename(root / "own")
+    (root / "train").rename(root / "photos")
+    assert featalign("check-data", root, "--layout", "coco") == 2
+    assert "annotations/instances_*.json" in capsys.readouterr().err
+    images = ("--option", "images=photos", "--json", out)
+    assert featalign("check-data", root, "--option", "annotations=own/instances_{split}.json", *images) == 0
+    assert json.loads(out.read_text())["splits"] == {"instances_train": 3, "instances_val": 3}
+    assert featalign("check-data", root, "--option", "annotations=own/instances_train.json", *images) == 0
+    assert json.loads(out.read_text())["splits"] == {"instances_all": 3}
+    panoptic = ("--option", "annotations=own/panoptic_train.json", "--option", "segments=own/panoptic_train")
+    assert featalign("check-data", root, *panoptic, *images) == 0
+    assert json.loads(out.read_text())["splits"] == {"panoptic_all": 3}
+    assert featalign("check-data", root, "--option", f"annotations={root}/own/panoptic_train.json") == 2
+    assert "a path under" in capsys.readouterr().err
+
+
 def test_data_without_annotations(featalign, recipes, tmp_path, capsys):
     (tmp_path / "train").mkdir()
     assert featalign("train", recipes / "mask_rcnn.yaml", "--data", tmp_path, "--out", tmp_path / "run") == 2

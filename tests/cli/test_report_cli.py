@@ -11,6 +11,7 @@ import torch
 from fabricate import fabricate
 
 from featalign.cli import main
+from featalign.data import open_dataset
 from featalign.doctor import versions
 from featalign.inference import Evaluation
 from featalign.models import create_model, save_model
@@ -81,6 +82,33 @@ def test_compare_runs_and_files_alike(root, tmp_path, monkeypatch, capsys):
     assert "mIoU, 12 px" in shown and str(root / "1") in shown
     first = contents[0]["scores"]["mIoU"]
     assert first["low"] <= first["difference"] <= first["high"] and first["a"] - first["b"] == first["difference"]
+
+
+def test_compare_draws_pictures_within_the_limits(root, tmp_path, monkeypatch, capsys):
+    for name in "01":
+        assert evaluate(monkeypatch, root, name, tmp_path / name, "--worst", 0) == 0
+    files = [tmp_path / name / "metrics.json" for name in "01"]
+    options = ("--data", root / "data", "--out", tmp_path / "out")
+    assert run(monkeypatch, "compare", *files, *options, "--max-pixels", 9) == 2
+    assert "--max-pixels" in capsys.readouterr().err
+    assert run(monkeypatch, "compare", *files, *options, "--device", "cuda:99") == 2
+    assert "cuda:99" in capsys.readouterr().err
+
+
+def test_compare_reads_scores_of_an_exported_file(root, tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "model.pt2"
+    size = open_dataset(root / "data", "test")[0]["image"].shape[-2:]
+    asked = ("--to", "torch", "--size", f"{size[0]}x{size[1]}", "--out", file)
+    assert run(monkeypatch, "export", root / "0", *asked) == 0
+    for name, source in (("file", file), ("run", root / "0")):
+        options = ("--data", root / "data", "--device", "cpu", "--worst", 0, "--out", tmp_path / name)
+        assert run(monkeypatch, "eval", source, *options) == 0
+    scores = [tmp_path / name / "metrics.json" for name in ("file", "run")]
+    options = ("--data", root / "data", "--resamples", 200, "--out", tmp_path / "out")
+    assert run(monkeypatch, "compare", *scores, *options) == 0
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())["scores"]["mIoU"]
+    assert found["difference"] == pytest.approx(0, abs=0.01)
 
 
 def test_compare_refuses(root, tmp_path, monkeypatch, capsys):

@@ -137,6 +137,18 @@ def test_images_of_a_held_out_test_are_no_fault(folder: Path) -> None:
     assert report.ok and any("held-out test" in note.message for note in report.notes)
 
 
+@pytest.mark.parametrize("name", ["b.png", "a.jpg"])
+def test_a_test_with_masks_that_do_not_fit_is_at_fault(folder: Path, name: str) -> None:
+    shutil.rmtree(folder / "test", ignore_errors=True)
+    for part in ("images", "masks"):
+        (folder / "test" / part).mkdir(parents=True)
+    shutil.copy(folder / "train" / "images" / "a.png", folder / "test" / "images")
+    shutil.copy(folder / "train" / "masks" / "a.png", folder / "test" / "masks" / name)
+    report = check_folder(folder)
+    assert not report.ok and any("image without a mask" in error.message for error in report.errors)
+    assert not any("held-out test" in note.message for note in report.notes)
+
+
 def test_a_split_of_which_everything_is_skipped_is_an_error(folder: Path) -> None:
     for mask in (folder / "train" / "masks").iterdir():
         mask.write_bytes(b"")

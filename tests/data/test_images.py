@@ -185,3 +185,25 @@ def test_lossy_masks_are_refused_whatever_their_name(tmp_path: Path, format: str
     Image.fromarray(GREY).save(tmp_path / "m.png", format=format, **options)
     with pytest.raises(DataError, match=r"m\.png: .*export the mask as PNG"):
         read_mask(tmp_path / "m.png")
+
+
+def test_overviews_are_no_further_pages(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="needs featalign[geo]")
+    file = tmp_path / "tile.tif"
+    with rasterio.open(file, "w", driver="GTiff", width=64, height=64, count=1, dtype="uint8") as tile:
+        tile.write(np.arange(4096, dtype=np.uint8).reshape(1, 64, 64))
+        tile.build_overviews([2, 4], rasterio.enums.Resampling.nearest)
+    assert Image.open(file).n_frames == 3
+    for read in (read_image, read_mask):
+        np.testing.assert_array_equal(read(file).reshape(64, 64, -1)[..., 0].ravel(), np.arange(4096) % 256)
+
+
+def test_masks_whose_zero_is_white_are_refused(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="needs featalign[geo]")
+    for name, photometric in (("white.tif", "MINISWHITE"), ("black.tif", "MINISBLACK")):
+        options = {"width": 7, "height": 5, "count": 1, "dtype": "uint8", "photometric": photometric}
+        with rasterio.open(tmp_path / name, "w", driver="GTiff", **options) as file:
+            file.write(GREY[None])
+    np.testing.assert_array_equal(read_mask(tmp_path / "black.tif"), GREY)
+    with pytest.raises(DataError, match=r"white\.tif: 0 is white .* save it as PNG"):
+        read_mask(tmp_path / "white.tif")

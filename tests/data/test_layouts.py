@@ -134,9 +134,19 @@ def test_camvid_as_first_released(tmp_path: Path) -> None:
 
 def test_several_splits_at_once(tmp_path: Path) -> None:
     root = fabricate("cityscapes", tmp_path)
-    assert len(open_dataset(root, "train+val")) == 4
+    together = open_dataset(root, "train+val")
+    alone = [pair.name for split in ("train", "val") for pair in open_dataset(root, split).samples]
+    assert [pair.name for pair in together.samples] == alone and len(alone) == 4
     with pytest.raises(DataError, match='no split "tets"; found: train, val'):
         open_dataset(root, "train+tets")
+
+
+def test_names_of_several_splits_stay_apart(tmp_path: Path) -> None:
+    root = fabricate("folder", tmp_path)
+    for part in ("images", "masks"):
+        (root / f"val/{part}/002.png").rename(root / f"val/{part}/000.png")
+    names = [pair.name for pair in open_dataset(root, "train+val").samples]
+    assert names == ["train/000", "001", "val/000", "003"]
 
 
 def test_a_layout_may_lie_in_a_single_folder(tmp_path: Path) -> None:
@@ -180,3 +190,6 @@ def test_numbered_files_may_have_zeros_of_their_own(tmp_path: Path) -> None:
     assert len(open_dataset(root, "train", layout="patterns", options=options)) == 2
     numbered = open_dataset(root, "train", layout="patterns", options={**options, "classes": 3})
     assert numbered.classes.names == ("class 0", "class 1", "class 2")
+    (root / "train/images/1.png").write_bytes((root / "train/images/000.png").read_bytes())
+    with pytest.raises(DataError, match="image without a mask"):  # 1 and 001 are not taken for one
+        open_dataset(root, "train", layout="patterns", options=options)

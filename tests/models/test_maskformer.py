@@ -59,6 +59,14 @@ def test_large_masks_are_matched_under_fp16():
     assert single == rough == [[1, 2], [1, 0]]
 
 
+def test_position_codes_are_exact_in_half_precision():
+    codes = small().network.transformer.position_embedder
+    exact, asked = (
+        codes(torch.Size((1, 8, 25, 100)), torch.device("cpu"), kind) for kind in (torch.float32, torch.bfloat16)
+    )
+    assert torch.equal(exact, asked)
+
+
 def test_masks_are_shown_where_the_image_is():
     """A step at 3/8 of 640 pixels is at 3/8 of 1067, between the same two centres."""
     model = small(min_size=1067, max_size=1067)

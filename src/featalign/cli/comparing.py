@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featalign.cli.console import err, out, parse_size, percent, progress, save_json, table
 from featalign.cli.scoring import Asked, open_samples, read_content, read_evaluation, scored
-from featalign.cli.settings import SETTINGS, Settings, differing, predictor_of, settings_in
+from featalign.cli.settings import SETTINGS, Settings, differing, settings_in
 from featalign.doctor import versions
 from featalign.errors import ConfigError
 from featalign.files import write_atomically
@@ -35,6 +35,7 @@ def run_comparison(
     folder: Path,
     asked: Asked | None,
     load: Callable[[Path], Predictor],
+    again: Callable[[Path, Settings], Predictor],
     *,
     resamples: int,
     pictures: int,
@@ -46,10 +47,11 @@ def run_comparison(
         folder: gets both files.
         asked: the data and how to score it; None without data.
         load: a run as the options have it.
+        again: a run as a file of scores says that it was asked.
         resamples: of the bootstrap.
         pictures: how many images to show, if there is data.
     """
-    a, b = (_side(source, asked, load) for source in sources)
+    a, b = (_side(source, asked, load, again) for source in sources)
     found = compare(a.found, b.found, resamples=resamples)
     show(found, (a.name, b.name))
     shown = _look(a, b, found, pictures)
@@ -84,9 +86,14 @@ def show(found: Comparison, names: tuple[str, str]) -> None:
     out.print(f"{found.a.images} images, drawn again with replacement; the luck of the training seed is not in it")
 
 
-def _side(source: Path, asked: Asked | None, load: Callable[[Path], Predictor]) -> Side:
+def _side(
+    source: Path,
+    asked: Asked | None,
+    load: Callable[[Path], Predictor],
+    again: Callable[[Path, Settings], Predictor],
+) -> Side:
     if source.is_file():
-        return _scored_before(source, asked)
+        return _scored_before(source, asked, again)
     if asked is None:
         raise ConfigError(f"--data is needed to score {source}; without it, give what `featalign eval --json` wrote")
     err.print(f"scoring {source}", markup=False)
@@ -95,7 +102,7 @@ def _side(source: Path, asked: Asked | None, load: Callable[[Path], Predictor]) 
     return Side(str(source), done.found, done.settings, asker)
 
 
-def _scored_before(path: Path, asked: Asked | None) -> Side:
+def _scored_before(path: Path, asked: Asked | None, again: Callable[[Path, Settings], Predictor]) -> Side:
     """A file of scores. With data, the run that it names predicts again, as it did."""
     content = read_content(path)
     found = read_evaluation(path, content)
@@ -108,12 +115,11 @@ def _scored_before(path: Path, asked: Asked | None) -> Side:
             f"{path} does not say which run it is of and how it was scored (no {', '.join(sorted(missing))}); compare "
             "without --data, or give the run itself"
         )
-    return Side(name, found, settings, _asker(Path(content["run"]), settings, asked))
+    return Side(name, found, settings, _asker(again(Path(content["run"]), settings), settings, asked))
 
 
-def _asker(run: Path, settings: Settings, asked: Asked) -> Asker:
-    """The run as it was scored, on the data that are asked for now."""
-    predictor = predictor_of(run, settings)
+def _asker(predictor: Predictor, settings: Settings, asked: Asked) -> Asker:
+    """A run as it was scored, on the data that are asked for now."""
     chosen = {name: settings[name] for name in ("split", "layout", "layout_options", "input_size")}
     return Asker(predictor, open_samples(predictor, replace(asked, **chosen)), parse_size(settings["input_size"]))
 

@@ -118,16 +118,21 @@ def check_objects_of(
     kinds: Sequence[Annotated],
     options: dict[str, object],
     *,
+    annotations: str | None,
     channels: int,
     on_error: OnError,
     max_pixels: int,
 ) -> dict[str, Any]:
-    """Read every file of every split, show what is wrong or worth knowing, and give it as plain values."""
+    """Read every file of every split, show what is wrong or worth knowing, and give it as plain values.
+
+    ``annotations``: where the JSON files lie, if not as COCO has them.
+    """
     recipe = Recipe.from_content({"data": {"options": options, "channels": channels, "on_error": on_error}}).data
     counted = recipe.model_copy(update={"on_error": "skip"})  # what is wrong is told, by the file
     findings, splits, errors = [], {}, 0
     for kind in kinds:
-        for split in progress(names := list_object_splits(root, kind=kind), total=len(names), description="checking"):
+        names = list_object_splits(root, kind=kind, annotations=annotations)
+        for split in progress(names, total=len(names), description="checking"):
             found = examine(root, recipe, split, kind=kind, max_pixels=max_pixels)
             refused = forbidding(found, recipe, kind=kind)
             errors += len(refused)

@@ -48,8 +48,11 @@ def differing(a: Settings, b: Settings) -> list[str]:
     return [name for name in SETTINGS if a.get(name) != b.get(name)]
 
 
-def predictor_of(run: Path, settings: Settings) -> Predictor:
-    """The run, to predict as these settings say. Raises ConfigError or WeightsError."""
+def predictor_of(run: Path, settings: Settings, **computing: Any) -> Predictor:
+    """The run, to predict as these settings say; ``computing``: device and limits, which change no answer.
+
+    Raises ConfigError or WeightsError.
+    """
     return Predictor(
         load_exported(run) if is_exported(run) else load_model(run),  # a path, never a look-up on the hub
         mode=settings["mode"],
@@ -60,4 +63,5 @@ def predictor_of(run: Path, settings: Settings) -> Predictor:
         window=settings["window"] and tuple(settings["window"]),
         overlap=settings["overlap"],
         published=settings["published"],
+        **computing,
     )

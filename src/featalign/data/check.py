@@ -136,7 +136,7 @@ def _gather(split: Split, examined: list[Examined], on_error: OnError) -> tuple[
         findings += [_fault(split.name, *fault, on_error) for fault in one.faults]
         if one.orientations != (1, 1):
             findings.append(Finding("note", split.name, one.pair.image, _turned(*one.orientations)))
-    if split.name == "test" and not split.pairs:
+    if split.name == "test" and split.held_out:
         return {}, [Finding("note", split.name, None, "no image has a mask: a held-out test, which can be predicted")]
     if all(one.faults for one in examined) and all(finding.severity == "note" for finding in findings):
         findings.append(Finding("error", split.name, None, "has no sample that can be used"))

@@ -9,8 +9,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from featalign.errors import DataError
 
-_ORIENTATION = 274
-"""A tag of EXIF and of TIFF."""
+_KIND, _PHOTOMETRIC, _ORIENTATION = 254, 262, 274
+"""Tags of TIFF; the last is of EXIF too."""
+_REDUCED, _MASK = 1, 4
+"""Bits of the kind of a page: a smaller version of another page, and which of its pixels are there."""
 
 
 def upright(image: ImageFile) -> tuple[Image, int]:
@@ -28,6 +30,21 @@ def raw_mode(image: ImageFile) -> str:
 
 
 def check_pages(image: ImageFile) -> None:
-    """Raises DataError for a TIFF of several pictures, of which a reader would see the first alone."""
-    if isinstance(image, TiffImageFile) and image.n_frames > 1:
-        raise DataError(f"{image.n_frames} pages, expected one; split it, or save channels as .npy, uint8 (H, W, C)")
+    """Raises DataError for a TIFF of several pictures, of which a reader would see the first alone.
+
+    Overviews and transparency masks, which GeoTIFFs keep as further pages, are no pictures of their own.
+    """
+    if not isinstance(image, TiffImageFile) or image.n_frames == 1:
+        return
+    pages = 1
+    for frame in range(1, image.n_frames):
+        image.seek(frame)
+        pages += not image.tag_v2.get(_KIND, 0) & (_REDUCED | _MASK)
+    image.seek(0)
+    if pages > 1:
+        raise DataError(f"{pages} pages, expected one; split it, or save channels as .npy, uint8 (H, W, C)")
+
+
+def is_inverted(image: ImageFile) -> bool:
+    """Whether 0 is white in a grey TIFF: Pillow turns such values round, GDAL and others give them as they are."""
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0

@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from featalign.data.deep import load_deep, open_npy
 from featalign.data.files import File
-from featalign.data.header import check_pages, raw_mode, upright
+from featalign.data.header import check_pages, is_inverted, raw_mode, upright
 from featalign.data.reading import DEFAULT_MAX_PIXELS, opened
 from featalign.errors import ConfigError, DataError
 from featalign.spec import Color
@@ -130,6 +130,8 @@ def _mask_array(image: ImageFile) -> Loaded:
             "as an 8-bit grey or palette PNG, or read it by the classes' colours with --option colors=true (layouts "
             "folder, patterns and voc)"
         )
+    if is_inverted(image):
+        raise DataError("0 is white in this TIFF (MINISWHITE), so readers disagree about its class ids; save it as PNG")
     check_pages(image)
     stretch, palette = _stretch(image), _palette(image)
     turned, orientation = upright(image)

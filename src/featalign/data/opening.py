@@ -112,7 +112,10 @@ class DataSource:
         return self.layout.labels(self.tree, self.settings)
 
     def scan(self, split: str) -> Split:
-        """The pairs of a split, or of several joined by ``+``. Raises DataError if one does not exist."""
+        """The pairs of a split, or of several joined by ``+``. Raises DataError if one does not exist.
+
+        Of several, a name that stands in more than one has its split before it: ``train/0001``.
+        """
         parts = split.split("+")
         known = self.splits
         for part in parts:
@@ -121,9 +124,14 @@ class DataSource:
         scanned = [self.layout.scan(self.tree, part, self.settings) for part in parts]
         if len(scanned) == 1:
             return scanned[0]
+        names = Counter(pair.name for one in scanned for pair in one.pairs)
         return Split(
             split,
-            tuple(pair for one in scanned for pair in one.pairs),
+            tuple(
+                replace(pair, name=f"{one.name}/{pair.name}") if names[pair.name] > 1 else pair
+                for one in scanned
+                for pair in one.pairs
+            ),
             tuple(replace(finding, split=split) for one in scanned for finding in one.findings),
         )
 

@@ -11,6 +11,7 @@ from featalign.data.sources import Tree
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
+ABSENT = "does not exist"
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Split:
-    """The pairs of one split by name, and what is wrong with the rest of its files."""
+    """The pairs of one split by name, and what is wrong with the rest of its files.
+
+    ``held_out``: there are images, and nothing that is or might be a mask.
+    """
 
     name: str
     pairs: tuple[Pair, ...]
     findings: tuple[Finding, ...] = ()
+    held_out: bool = False
 
     @property
     def errors(self) -> list[Finding]:
@@ -42,10 +47,11 @@ def pair_files(
 ) -> Split:
     """Pair by key; what has no partner is an error each."""
     found = list(findings)
+    held_out = bool(images) and not masks and all(one.severity == "note" or one.message == ABSENT for one in found)
     found += [Finding("error", split, images[n], "image without a mask") for n in sorted(images.keys() - masks.keys())]
     found += [Finding("error", split, masks[n], "mask without an image") for n in sorted(masks.keys() - images.keys())]
     pairs = tuple(Pair(name, images[name], masks[name]) for name in sorted(images.keys() & masks.keys()))
-    return Split(split, pairs, tuple(found))
+    return Split(split, pairs, tuple(found), held_out)
 
 
 def pair_listed(
@@ -54,14 +60,15 @@ def pair_listed(
     """The pairs of a list of names; a name that has no image or no mask is an error each."""
     pairs: list[Pair] = []
     findings: list[Finding] = []
-    for name in names:
-        found = image(name), mask(name)
+    files = {name: (image(name), mask(name)) for name in names}
+    for name, found in files.items():
         if found[0] is not None and found[1] is not None:
             pairs.append(Pair(name, found[0], found[1]))
             continue
         missing = " and no ".join(part for part, file in zip(("image", "mask"), found, strict=True) if file is None)
         findings.append(Finding("error", split, found[0] or found[1], f"{name} is listed but has no {missing}"))
-    return Split(split, tuple(pairs), tuple(findings))
+    held_out = bool(files) and all(one is not None and other is None for one, other in files.values())
+    return Split(split, tuple(pairs), tuple(findings), held_out)
 
 
 def endings(files: Iterable[File], ending: str) -> dict[str, File]:
@@ -73,7 +80,7 @@ def endings(files: Iterable[File], ending: str) -> dict[str, File]:
 def by_stem(tree: Tree, folder: str, split: str, suffixes: frozenset[str]) -> tuple[dict[str, File], list[Finding]]:
     """Files by stem; two files of one stem are an error, files of other kinds a note, hidden files nothing at all."""
     if not tree.has(folder):
-        return {}, [Finding("error", split, tree.path(folder), "does not exist")]
+        return {}, [Finding("error", split, tree.path(folder), ABSENT)]
     found: dict[str, File] = {}
     findings: list[Finding] = []
     unread: list[File] = []

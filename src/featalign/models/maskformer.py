@@ -140,6 +140,11 @@ class MaskFormer(nn.Module):
         return {**answer, "semantic": class_of_pixels(classes, masks)}
 
 
+def _in_single_precision(module: nn.Module, asked: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What is asked of the position codes, whose places half precision would round."""
+    return tuple(torch.float32 if isinstance(value, torch.dtype) else value for value in asked)
+
+
 def _parts(width: int, channels: int, queries: int, classes: int) -> tuple[nn.Module, nn.Module, nn.Module]:
     """Transformer, MLP and losses of ``transformers``. Raises ConfigError without it."""
     try:
@@ -158,6 +163,7 @@ def _parts(width: int, channels: int, queries: int, classes: int) -> tuple[nn.Mo
     )
     config = MaskFormerConfig(fpn_feature_size=width, mask_feature_size=width, decoder_config=decoder)
     transformer = library.MaskFormerTransformerModule(channels, config)
+    transformer.position_embedder.register_forward_pre_hook(_in_single_precision)
     for parameter in transformer.decoder.parameters():
         if parameter.ndim > 1:  # as published: from the library's smaller ones, queries learn to differ late
             nn.init.xavier_uniform_(parameter)

@@ -9,7 +9,7 @@ import typer
 
 from featalign.cli.console import err, out, parse_size, progress, save_json, table
 from featalign.cli.options import Json, MaxPixels, Set
-from featalign.errors import ConfigError
+from featalign.errors import ConfigError, DataError
 
 
 def check_data(
@@ -33,7 +33,11 @@ def check_data(
     from featalign.data import check_data as check
     from featalign.data.objects import object_kinds
 
-    kinds = object_kinds(folder) if layout in ("auto", "coco") else []
+    given = parse_settings(options)
+    own = str(given["annotations"]) if str(given.get("annotations")).endswith(".json") else None
+    kinds = object_kinds(folder, annotations=own) if layout in ("auto", "coco") else []
+    if layout == "coco" and not kinds:
+        raise DataError(f"{folder}: has no {own or 'annotations/instances_*.json or panoptic_*.json'}")
     if kinds:
         from featalign.cli.objects import check_objects_of
 
@@ -42,7 +46,8 @@ def check_data(
         found = check_objects_of(
             folder,
             kinds,
-            parse_settings(options),
+            given,
+            annotations=own,
             channels=channels,
             on_error=on_error,
             max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
@@ -54,7 +59,7 @@ def check_data(
     report = check(
         folder,
         layout=layout,
-        options=parse_settings(options),
+        options=given,
         channels=channels,
         depth=parse_depth(depth),
         on_error=on_error,

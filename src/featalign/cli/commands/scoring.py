@@ -160,14 +160,18 @@ def compare(
 ) -> None:
     """Put two runs side by side: which is better, by how much, and whether the images can tell; and where they differ.
 
-    Files of scores are compared as they are: the options of scoring then count for nothing.
+    Files of scores are compared as they are: the options of scoring then count for nothing, but for --device and the
+    limits where pictures are drawn.
     """
     from functools import partial
 
     from featalign.cli.comparing import run_comparison
     from featalign.cli.objects import refuse
+    from featalign.cli.options import parse_bytes
     from featalign.cli.predicting import predictor
     from featalign.cli.scoring import Asked
+    from featalign.cli.settings import predictor_of
+    from featalign.data import DEFAULT_MAX_PIXELS
 
     for run in (run_a, run_b):
         refuse(run, "only networks that label pixels are compared; `featalign eval --json` gives the scores of each")
@@ -184,10 +188,16 @@ def compare(
         max_memory=max_memory,
         max_pixels=max_pixels,
     )
+    again = partial(
+        predictor_of,
+        device=device,
+        max_memory=parse_bytes(max_memory),
+        max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
+    )
     asked = None
     if data:
         asked = Asked(data, split, layout, layout_options, boundary, metrics, input_size, on_error, workers, None)
-    run_comparison((run_a, run_b), output, asked, load, resamples=resamples, pictures=pictures)
+    run_comparison((run_a, run_b), output, asked, load, again, resamples=resamples, pictures=pictures)
 
 
 def merge_scores(

@@ -42,13 +42,21 @@ def _labels(tree: Tree, settings: Settings) -> Labels:
 def _scan(tree: Tree, split: str, settings: Settings) -> Split:
     images = dict(_matching(tree, _pattern(settings, "images"), split))
     masks = dict(_matching(tree, _pattern(settings, "masks"), split))
-    if not images.keys() & masks.keys() and all(name.isdigit() for name in [*images, *masks]):
-        images, masks = ({str(int(name)): file for name, file in found.items()} for found in (images, masks))
+    if not images.keys() & masks.keys():
+        images, masks = _numbered(images) or images, _numbered(masks) or masks
     scanned = pair_files(split, images, masks)
     if images:
         return scanned
     nothing = Finding("error", split, None, f"no file is named {_pattern(settings, 'images')}")
     return replace(scanned, findings=(nothing, *scanned.findings))
+
+
+def _numbered(files: dict[str, File]) -> dict[str, File] | None:
+    """By number where names are numbers, so that 7 finds 007; None where they are not, or one number stands twice."""
+    if not all(name.isdigit() for name in files):
+        return None
+    found = {str(int(name)): file for name, file in files.items()}
+    return found if len(found) == len(files) else None
 
 
 def _matching(tree: Tree, pattern: str, split: str) -> Iterator[tuple[str, File]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from featalign.data.objects.coco import load_json
 from featalign.errors import ConfigError, DataError, did_you_mean
 
 Annotated = Literal["instances", "panoptic"]
@@ -58,15 +60,44 @@ def find_objects(
     return ObjectFiles(file, folder)
 
 
-def list_object_splits(root: Path | str, *, kind: Annotated) -> list[str]:
-    """The splits with a JSON file of this kind in ``annotations``, sorted."""
-    return sorted(path.stem.removeprefix(f"{kind}_") for path in Path(root).glob(f"annotations/{kind}_*.json"))
+def list_object_splits(root: Path | str, *, kind: Annotated, annotations: str | None = None) -> list[str]:
+    """The splits with a JSON file of this kind, sorted.
+
+    Args:
+        root: of the data set.
+        kind: ``instances`` or ``panoptic``.
+        annotations: the path under ``root`` of files of one's own, as in :func:`find_objects`. These are opened, as
+            their names need not tell the kind. A path without ``{split}`` is one split, ``all``.
+
+    Raises:
+        DataError: if a file of one's own is not JSON.
+        ConfigError: if ``annotations`` is not under ``root``.
+    """
+    if annotations is None:
+        return sorted(path.stem.removeprefix(f"{kind}_") for path in Path(root).glob(f"annotations/{kind}_*.json"))
+    if Path(annotations).is_absolute():
+        raise ConfigError(f"annotations must be a path under {root}, got {annotations}")
+    known = re.escape(annotations).replace(r"\{split\}", "(?P<split>[^/]+)", 1)
+    named = re.compile(known.replace(r"\{split\}", "(?P=split)"))
+    return sorted(
+        match.groupdict().get("split", "all")
+        for path in Path(root).glob(annotations.replace("{split}", "*"))
+        if (match := named.fullmatch(path.relative_to(root).as_posix())) and _kind(path) == kind
+    )
 
 
-def object_kinds(root: Path | str) -> list[Annotated]:
-    """Which files of objects ``root`` has: ``instances``, ``panoptic``, both or none."""
+def object_kinds(root: Path | str, *, annotations: str | None = None) -> list[Annotated]:
+    """Which files of objects ``root`` has: ``instances``, ``panoptic``, both or none; as :func:`list_object_splits`."""
     kinds: tuple[Annotated, ...] = ("instances", "panoptic")
-    return [kind for kind in kinds if list_object_splits(root, kind=kind)]
+    return [kind for kind in kinds if list_object_splits(root, kind=kind, annotations=annotations)]
+
+
+def _kind(path: Path) -> Annotated:
+    """By what the file holds; what is no such file at all is told by the one that reads it. Raises DataError."""
+    content = load_json(path)
+    rows = content.get("annotations") if isinstance(content, dict) else None
+    panoptic = isinstance(rows, list) and any(isinstance(row, dict) and "segments_info" in row for row in rows)
+    return "panoptic" if panoptic else "instances"
 
 
 def _places(root: Path, split: str, *, kind: str, names: list[str], exact: bool) -> Iterator[Path]:
