@@ -28,7 +28,7 @@ class Pair:
 class Split:
     """The pairs of one split by name, and what is wrong with the rest of its files.
 
-    ``held_out``: there are images, and nothing that is or might be a mask.
+    ``held_out``: nothing is there that is or might be a mask.
     """
 
     name: str
@@ -67,7 +67,7 @@ def pair_listed(
             continue
         missing = " and no ".join(part for part, file in zip(("image", "mask"), found, strict=True) if file is None)
         findings.append(Finding("error", split, found[0] or found[1], f"{name} is listed but has no {missing}"))
-    held_out = bool(files) and all(one is not None and other is None for one, other in files.values())
+    held_out = bool(files) and all(one is None for _, one in files.values())
     return Split(split, tuple(pairs), tuple(findings), held_out)
 
 

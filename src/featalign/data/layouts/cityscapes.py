@@ -40,7 +40,8 @@ def _scan(tree: Tree, split: str, settings: Settings) -> Split:
             pair_files(split, images, masks), _by_city(tree, f"{truth}/{split}", f"_{truth}_instanceIds.png")
         )
     cure = "; cityscapesScripts' createTrainIdLabelImgs makes them" if "TrainIds" in ending else ""
-    return Split(split, (), (Finding("error", split, tree.path(f"{truth}/{split}"), f"holds no *{ending}{cure}"),))
+    lacks = Finding("error", split, tree.path(f"{truth}/{split}"), f"holds no *{ending}{cure}")
+    return Split(split, (), (lacks,), held_out=True)
 
 
 def _with_instances(found: Split, files: Mapping[str, File]) -> Split:
