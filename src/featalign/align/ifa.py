@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
-from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, fold, position_codes
+from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, fold, foldable, position_codes
 from featalign.errors import ConfigError, did_you_mean
 from featalign.layers import BatchNorm2d, Conv2d
 from featalign.ops import Box, PixelAxis, Queries, gather_sum, grid_queries, nearest, pixel_axes, point_queries
@@ -121,17 +121,23 @@ class ImplicitFunction(nn.Module):
         return answers.reshape(*answers.shape[:2], *points.shape[1:-1])
 
     def stream(self, levels: Sequence[Tensor], *, max_memory: int | None = None) -> Stream:
-        """The answers to ``levels`` as in evaluation, piece by piece; without gradients."""
+        """The answers to ``levels`` as in evaluation, piece by piece; without gradients, for a :attr:`foldable` one."""
         with torch.no_grad(), torch.autocast(levels[0].device.type, enabled=False):
             folded = fold(self.content, self.position, self.mlp, compute_dtype(levels[0]))
         return Stream(folded, self.codes, levels, blend=self.blend, max_memory=max_memory)
 
+    @property
+    def foldable(self) -> bool:
+        """Whether :meth:`stream` answers as the modules do: they are as they were built, and nobody listens to them."""
+        listened = any(one._forward_hooks or one._forward_pre_hooks for one in (self, self.mlp))
+        return not listened and foldable(self.content, self.position, self.mlp)
+
     def _in_one(self, levels: Sequence[Tensor]) -> bool:
         """Whether all queries are answered at once by the modules themselves: where gradients or the statistics of the
-        batch are wanted, a program is traced, only shapes are run, or somebody listens to a module (forward hooks)."""
+        batch are wanted, a program is traced, only shapes are run, or the modules are not to be folded."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or levels[0].is_meta:
             return True
-        return any(module._forward_hooks for module in (*self.content, self.mlp))
+        return not self.foldable
 
     def _whole(self, levels: Sequence[Tensor], rows: PixelAxis, columns: PixelAxis) -> Tensor:
         queries = grid_queries(

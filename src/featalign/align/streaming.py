@@ -7,6 +7,7 @@ outlives the call, so nothing can be stale after the weights have changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from featalign.align.budget import fit_tile, memory_budget
+from featalign.layers import BatchNorm2d
 from featalign.ops import (
     PixelAxis,
     Queries,
@@ -53,6 +55,26 @@ class Folded(NamedTuple):
     @property
     def widths(self) -> list[int]:
         return [self.bias.shape[0], *(bias.shape[0] for _, bias in self.layers)]
+
+
+def foldable(content: Iterable[nn.Module], position: nn.Module | None, mlp: Iterable[nn.Module]) -> bool:
+    """Whether :func:`fold` computes what these modules do: every one is of the kind that it knows, and as it was built.
+
+    A layer that was replaced, frozen into another kind, or hooked into (as weight normalization of the older form does)
+    answers by itself instead.
+    """
+    first, *others = content
+    if not _is_product(first, bias=True) or not all(_is_product(block, bias=False) for block in others):
+        return False
+    if position is not None and not (_untouched(position, nn.Linear.forward) and position.bias is None):
+        return False
+    *layers, last = mlp
+    known = (_is_norm, _is_relu, partial(_is_product, bias=True))
+    return (
+        len(layers) % 3 == 2
+        and all(known[i % 3](layer) for i, layer in enumerate(layers))
+        and _is_product(last, bias=True)
+    )
 
 
 def fold(content: Iterable[nn.Module], position: nn.Linear | None, mlp: nn.Sequential, dtype: torch.dtype) -> Folded:
@@ -279,6 +301,32 @@ def compute_dtype(level: Tensor) -> torch.dtype:
 def _most(axis: PixelAxis, cells: int, pixels: int) -> int:
     """Cells that so many pixels in a row read at most."""
     return min(cells, -(-pixels * axis.step * cells // axis.whole) + 2)
+
+
+def _untouched(layer: nn.Module, *forwards: object) -> bool:
+    """Whether one of ``forwards`` is all that happens in ``layer``."""
+    hooked = layer._forward_hooks or layer._forward_pre_hooks
+    return not hooked and type(layer).forward in forwards and "forward" not in vars(layer)
+
+
+def _is_product(layer: nn.Module, *, bias: bool) -> bool:
+    """Whether ``layer`` is a 1x1 convolution, with or without a bias."""
+    if not isinstance(layer, nn.Conv2d) or not _untouched(layer, nn.Conv2d.forward):
+        return False
+    shape = (layer.kernel_size, layer.stride, layer.padding, layer.groups)
+    return shape == ((1, 1), (1, 1), (0, 0), 1) and (layer.bias is not None) == bias
+
+
+def _is_norm(layer: nn.Module) -> bool:
+    """Whether ``layer`` is a batch normalization in evaluation, with statistics, weight and bias."""
+    if not isinstance(layer, nn.modules.batchnorm._BatchNorm) or layer.training:
+        return False
+    plain = _untouched(layer, BatchNorm2d.forward, nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
+    return plain and layer.running_mean is not None and layer.affine
+
+
+def _is_relu(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.ReLU) and _untouched(layer, nn.ReLU.forward)
 
 
 def _affine(norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:

@@ -68,6 +68,8 @@ class Native:
         self, model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
     ) -> None:
         self.model, self.features = model, features
+        implicit = model.implicit
+        self.implicit = implicit if implicit is not None and implicit.foldable else None
         first = features.maps[0]
         self.budget = memory_budget(max_memory, first.device)
         self.cells = (first.shape[-2], first.shape[-1])
@@ -79,9 +81,9 @@ class Native:
         area = self.y.reach, self.x.reach
         held = len(area[0]) * len(area[1]) * self.value_bytes
         self.kept: tuple[range, range, Tensor] | None = None
-        if model.implicit is None or held <= self.budget // 2:
+        if self.implicit is None or held <= self.budget // 2:
             self.kept = (*area, self._compute(*area))
-            self.budget = max(1, self.budget - held) if model.implicit is not None else self.budget
+            self.budget = max(1, self.budget - held) if self.implicit is not None else self.budget
 
     def window(self) -> tuple[Tensor, LinearTaps, LinearTaps]:
         """All logits that the pixels need, (B, K, h, w), and how the pixels lie on them."""
@@ -113,10 +115,10 @@ class Native:
 
     def _compute(self, rows: range, columns: range) -> Tensor:
         """Logits of a window of the grid."""
-        if self.model.implicit is None:
+        if self.implicit is None:
             whole = self.model.native(self.features)
             return whole[:, :, rows.start : rows.stop, columns.start : columns.stop]
-        stream = self.model.implicit.stream(self.features.maps, max_memory=max(1, self.budget // 2))
+        stream = self.implicit.stream(self.features.maps, max_memory=max(1, self.budget // 2))
         y, x = (pixel_axis(count) for count in self.cells)
         return stream.grid(y.part(rows.start, rows.stop), x.part(columns.start, columns.stop))
 

@@ -104,8 +104,12 @@ class Segmentor(nn.Module):
 
     def answers(self, features: Features, max_memory: int | None = None) -> Answers | None:
         """The network's own answers between the cells of the finest grid; None where its logits are interpolated."""
-        if self.implicit is not None:
-            return self.implicit.stream(features.maps, max_memory=max_memory)
+        implicit = self.implicit
+        if implicit is not None and implicit.foldable:
+            return implicit.stream(features.maps, max_memory=max_memory)
+        if implicit is not None:
+            ask = partial(implicit.at, features.maps)
+            return self._pointwise(features, ask, 2 * sum((*implicit.level_channels, *implicit.hidden)), max_memory)
         if not self.point_values:
             return None
         return self._pointwise(features, partial(self.answer_points, features), self.point_values, max_memory)
