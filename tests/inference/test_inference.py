@@ -16,7 +16,7 @@ from featalign.errors import ConfigError, DataError, FeatalignError
 from featalign.inference import Predictor, collect_images, evaluate, predict_files
 from featalign.inference.devices import choose_device
 from featalign.inference.predictor import as_images
-from featalign.models import create_model
+from featalign.models import create_detector, create_model
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +155,43 @@ def test_evaluation_refuses_other_classes_and_empty_labels(predictor, tmp_path):
     (tmp_path / "classes.json").write_text(json.dumps(SCENE_CLASSES.to_json()))
     with pytest.raises(DataError, match="nothing to score"):
         evaluate(predictor, FolderDataset(tmp_path, "test"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "fp8"}, "unknown precision 'fp8'; expected one of: bf16"),
+        ({"mode": "dence"}, "unknown mode 'dence'; did you mean \"dense\""),
+    ],
+)
+def test_options_of_a_predictor_are_checked(predictor, options, message):
+    with pytest.raises(ConfigError, match=message):
+        Predictor(predictor.model, **options)
+
+
+def test_what_labels_no_pixels_is_refused():
+    with pytest.raises(ConfigError, match=r"takes a network, .* got 'runs/first'"):
+        Predictor("runs/first")
+    with pytest.raises(ConfigError, match=r"finds objects; .*inference\.detect"):
+        Predictor(create_detector("fcos", backbone="resnet10t", width=32, classes=2))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda image: image[..., 0], {}, r"\(H, W, 3\), got an array of shape \(37, 50\)"),
+        (lambda image: image.transpose(2, 0, 1), {}, "move the channels to the end"),
+        (lambda image: image[:0], {}, r"shape \(0, 50, 3\)"),
+        (lambda image: image / 255, {}, "whole numbers, such as uint8, got float64"),
+        (torch.from_numpy, {}, "a path or an array .* a Tensor: use numpy.asarray"),
+        (np.asarray, {"size": 512}, r"size must be \(height, width\).* got 512"),
+        (np.asarray, {"size": "10x20"}, "size must be"),
+        (np.asarray, {"size": (0, 4)}, "at least one pixel"),
+        (np.asarray, {"input_size": (8.0, 9.0)}, "input_size must be"),
+        (np.asarray, {"box": (0, 0, 1)}, r"a box is \(left, top, right, bottom\)"),
+    ],
+)
+def test_questions_are_checked(predictor, photo, change, options, message):
+    with pytest.raises(ConfigError, match=message):
+        predictor(change(photo), **options)
+    assert predictor(photo, size=np.array([8, 9])).labels.shape == (8, 9)

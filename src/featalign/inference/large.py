@@ -18,6 +18,7 @@ from featalign.figures import overlay
 from featalign.files import atomic_path
 from featalign.inference.blocks import Block, Blocks
 from featalign.inference.budget import mebibytes
+from featalign.inference.checks import checked_size
 from featalign.inference.geotiff import Ids, Place, read_reduced, write_labels
 from featalign.inference.network import Size
 from featalign.inference.parts import Parts
@@ -130,9 +131,8 @@ class _Work:
     ) -> _Work:
         """With the largest windows that fit. Raises ConfigError."""
         region, natural = region_of(area.within(raster.size) if area else None, raster.size)
-        seen, output = input_size or raster.size, size or natural
-        if min(output) < 1:
-            raise ConfigError(f"the answer must have at least one pixel, got {output}")
+        seen = checked_size("input_size", input_size) or raster.size
+        output = checked_size("size", size) or natural
         scales, memory = predictor.views.scales, predictor.max_memory or MEMORY
 
         def works(window: Size) -> _Work:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from featalign.data.images import Depth
 from featalign.errors import ConfigError
 from featalign.inference.averaging import Average
 from featalign.inference.budget import Budget, Needs
+from featalign.inference.checks import check_choice, check_image, check_network, checked_size
 from featalign.inference.devices import choose_device
 from featalign.inference.live_memory import EncoderMemory
 from featalign.inference.network import WHOLE, Box, Network, Size, look
@@ -82,6 +83,9 @@ class Predictor:
         max_memory: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> None:
+        check_network(model)
+        check_choice("precision", precision, get_args(Precision))
+        check_choice("mode", mode, get_args(Mode))
         self.device = choose_device(device)
         self.model: Network = model
         if isinstance(model, nn.Module):
@@ -115,8 +119,9 @@ class Predictor:
 
         Raises:
             DataError: if the file cannot be used.
-            ConfigError: if the box is not inside the image, or the budget of memory is too small.
+            ConfigError: for an array of another form, a size or box that is none, or too small a budget of memory.
         """
+        check_image(image, channels=self.model.in_channels)
         pixels = image if isinstance(image, np.ndarray) else self.read(Path(image))
         average = self._average(as_images(pixels), size=size, input_size=input_size, box=box)
         softmax = average.probabilities()[0] if probabilities else None
@@ -146,7 +151,8 @@ class Predictor:
 
     def logits(self, images: Tensor, *, size: Size, input_size: Size | None = None) -> Tensor:
         """uint8 images (B, C, H, W), seen once and whole whatever the views, to logits ``(B, K, *size)``."""
-        view = Views().of(input_size or (images.shape[-2], images.shape[-1]), size)[0]
+        shown = checked_size("input_size", input_size) or (images.shape[-2], images.shape[-1])
+        view = Views().of(shown, size)[0]
         part = self.picture(images).part(view.size, view.rows[0], view.columns[0])
         part = part.contiguous(memory_format=torch.channels_last)
         seen = look(self.model, part, grid=size, mode=self.mode, effort=self.effort, context=self._context)
@@ -155,10 +161,9 @@ class Predictor:
     def _average(self, images: Tensor, *, size: Size | None, input_size: Size | None, box: Box | None) -> Average:
         picture = self.picture(images)
         region, natural = region_of(box, picture.size)
-        output = size or natural
-        if min(output) < 1:
-            raise ConfigError(f"the answer must have at least one pixel, got {output}")
-        return self.average(picture, self.views.of(input_size or picture.size, output, region), output, self.max_memory)
+        output = checked_size("size", size) or natural
+        shown = checked_size("input_size", input_size) or picture.size
+        return self.average(picture, self.views.of(shown, output, region), output, self.max_memory)
 
     def average(self, picture: Picture, views: Sequence[View], output: Size, max_memory: int | None) -> Average:
         """The answer of size ``output`` to a picture of this predictor, seen so, in ``max_memory`` bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -18,7 +19,7 @@ def region_of(box: Box | None, image: Size) -> tuple[tuple[Edges, Edges], Size]:
     """
     if box is None:
         return ALL, image
-    left, top, right, bottom = box
+    left, top, right, bottom = box if len(box) == 4 else (math.nan,) * 4
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise ConfigError(f"a box is (left, top, right, bottom), 0 <= left < right <= 1 and so downwards, got {box}")
     edges = (_edge(top, image[0]), _edge(bottom, image[0])), (_edge(left, image[1]), _edge(right, image[1]))

@@ -1,0 +1,57 @@
+"""What a predictor is made of and asked, looked at before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featalign.errors import ConfigError, did_you_mean
+from featalign.inference.network import Size
+from featalign.models import Detector
+
+
+def check_network(model: Any) -> None:
+    """Raises ConfigError for what does not label pixels."""
+    if isinstance(model, Detector):
+        raise ConfigError("this network finds objects; ask it by featalign.inference.detect, or segment if panoptic")
+    if not all(hasattr(model, name) for name in ("classes", "in_channels", "normalization")):
+        raise ConfigError(
+            f"a Predictor takes a network, such as featalign.load(…) or create_model(…) gives, got {_shown(model)}"
+        )
+
+
+def check_choice(name: str, value: object, known: Iterable[str]) -> None:
+    """Raises ConfigError for a value that is none of those ``known``."""
+    known = tuple(known)
+    if value not in known:
+        raise ConfigError(f"unknown {name} {value!r}; {did_you_mean(str(value), known)}")
+
+
+def checked_size(name: str, size: Any) -> Size | None:
+    """(height, width) as given, None if it is. Raises ConfigError for anything else."""
+    if size is None:
+        return None
+    sides = tuple(size) if isinstance(size, Iterable) and not isinstance(size, str) else ()
+    if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
+        raise ConfigError(f"{name} must be (height, width), each at least one pixel, got {size!r}")
+    return int(sides[0]), int(sides[1])
+
+
+def check_image(image: Any, *, channels: int) -> None:
+    """Raises ConfigError for what is neither a path nor pixels as a network of ``channels`` reads them."""
+    if isinstance(image, str | Path):
+        return
+    if not isinstance(image, np.ndarray):
+        raise ConfigError(f"an image is a path or an array (H, W, {channels}), got {_shown(image)}: use numpy.asarray")
+    if image.ndim != 3 or image.shape[2] != channels or not image.size:
+        cure = "; move the channels to the end" if image.ndim == 3 and image.shape[0] == channels else ""
+        raise ConfigError(f"expected an image (H, W, {channels}), got an array of shape {image.shape}{cure}")
+    if image.dtype.kind not in "ui":
+        raise ConfigError(f"expected an image of whole numbers, such as uint8, got {image.dtype}")
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, str | Path) else f"a {type(value).__name__}"
