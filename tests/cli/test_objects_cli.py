@@ -238,15 +238,20 @@ def test_check_data_of_files_of_ones_own(featalign, tmp_path, capsys):
     (root / "train").rename(root / "photos")
     assert featalign("check-data", root, "--layout", "coco") == 2
     assert "annotations/instances_*.json" in capsys.readouterr().err
-    images = ("--option", "images=photos", "--json", out)
-    assert featalign("check-data", root, "--option", "annotations=own/instances_{split}.json", *images) == 0
+    images = ("--layout-option", "images=photos", "--json", out)
+    assert featalign("check-data", root, "--layout-option", "annotations=own/instances_{split}.json", *images) == 0
     assert json.loads(out.read_text())["splits"] == {"instances_train": 3, "instances_val": 3}
-    assert featalign("check-data", root, "--option", "annotations=own/instances_train.json", *images) == 0
+    assert featalign("check-data", root, "--layout-option", "annotations=own/instances_train.json", *images) == 0
     assert json.loads(out.read_text())["splits"] == {"instances_all": 3}
-    panoptic = ("--option", "annotations=own/panoptic_train.json", "--option", "segments=own/panoptic_train")
+    panoptic = (
+        "--layout-option",
+        "annotations=own/panoptic_train.json",
+        "--layout-option",
+        "segments=own/panoptic_train",
+    )
     assert featalign("check-data", root, *panoptic, *images) == 0
     assert json.loads(out.read_text())["splits"] == {"panoptic_all": 3}
-    assert featalign("check-data", root, "--option", f"annotations={root}/own/panoptic_train.json") == 2
+    assert featalign("check-data", root, "--layout-option", f"annotations={root}/own/panoptic_train.json") == 2
     assert "a path under" in capsys.readouterr().err
 
 

@@ -161,7 +161,7 @@ def test_black_and_white_masks(folder: Path) -> None:
             "val",
             "",
             "masks of 0 and 255, which is ignored: write the foreground as 1, or read it so with "
-            '--option remap="{255: 1}"',
+            '--layout-option remap="{255: 1}"',
         )
     ]
     assert check_data(folder, options={"remap": {255: 1}}).ok

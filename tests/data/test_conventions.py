@@ -34,8 +34,8 @@ def reason(root: Path, **options: Any) -> str:
 def test_labels_from_1(tmp_path: Path) -> None:
     root = fabricate("folder", tmp_path)
     repaint(root, "masks/*.png", lambda mask: np.where(mask == 255, 0, mask + 1))
-    assert "--option reduce_zero=true" in reason(root)
-    with pytest.raises(DataError, match=r"masks/000\.png: values outside the classes: 3 .*--option shift=-1"):
+    assert "--layout-option reduce_zero=true" in reason(root)
+    with pytest.raises(DataError, match=r"masks/000\.png: values outside the classes: 3 .*--layout-option shift=-1"):
         open_dataset(root, "train")[0]
     assert check_data(root, options={"reduce_zero": True}).ok
     report = check_data(root, options={"reduce_zero": True})
@@ -53,7 +53,7 @@ def test_labels_from_1(tmp_path: Path) -> None:
 def test_black_and_white(tmp_path: Path) -> None:
     root = fabricate("folder", tmp_path, options={"classes": ["not", "cell"]})
     repaint(root, "masks/*.png", lambda mask: (mask == 1) * 255)
-    assert '--option remap="{255: 1}"' in reason(root, classes=["not", "cell"])
+    assert '--layout-option remap="{255: 1}"' in reason(root, classes=["not", "cell"])
     options = {"classes": ["not", "cell"], "remap": {255: 1}}
     assert check_data(root, options=options).ok
     assert check_data(root, options=options).labels == "stored values 0 … 1 -> 0 … 1 (not … cell), 255->1 cell"
@@ -62,7 +62,7 @@ def test_black_and_white(tmp_path: Path) -> None:
 
 def test_rgb_masks(tmp_path: Path) -> None:
     root = fabricate("voc", tmp_path, options={"colors": True})
-    assert "looks like a colour mask" in reason(root) and "--option colors=true" in reason(root)
+    assert "looks like a colour mask" in reason(root) and "--layout-option colors=true" in reason(root)
     assert check_data(root, options={"colors": True}).ok
     repaint(root, "SegmentationClass/*.png", lambda mask: mask // 2 + 1)
     with pytest.raises(DataError, match=r"2012_000000\.png: . colours of no class: \(.*without antialiasing"):
@@ -92,7 +92,7 @@ def test_palette_whose_indices_are_no_classes(tmp_path: Path, shift: int, meant:
         moved = Image.fromarray(np.asarray(image) + shift)
         moved.putpalette([1] * 3 * shift + (image.getpalette() or []))
         moved.save(file)
-    assert f"stands for {meant} but has the colour of" in reason(root) and "--option colors=true" in reason(root)
+    assert f"stands for {meant} but has the colour of" in reason(root) and "--layout-option colors=true" in reason(root)
     assert check_data(root, options={"colors": True}).ok
 
 
@@ -100,7 +100,7 @@ def test_train_ids_given_as_label_ids(tmp_path: Path) -> None:
     root = fabricate("cityscapes", tmp_path)
     for file in root.rglob("*_labelTrainIds.png"):
         file.replace(file.with_name(file.name.replace("labelTrainIds", "labelIds")))
-    assert "these are trainIds" in reason(root) and "--option labels=trainIds" in reason(root)
+    assert "these are trainIds" in reason(root) and "--layout-option labels=trainIds" in reason(root)
     repaint(root, "*_labelIds.png", lambda mask: np.where(mask == 255, 0, mask))
     assert "no value above 18 in the whole split: these are trainIds" in reason(root)
 
@@ -109,7 +109,7 @@ def test_label_ids_given_as_train_ids(tmp_path: Path) -> None:
     root = fabricate("cityscapes", tmp_path)
     for file in root.rglob("*_labelIds.png"):
         file.replace(file.with_name(file.name.replace("labelIds", "labelTrainIds")))
-    assert "--option labels=labelIds" in reason(root, labels="trainIds")
+    assert "--layout-option labels=labelIds" in reason(root, labels="trainIds")
     assert "createTrainIdLabelImgs" not in reason(root, labels="trainIds")
     for file in root.rglob("*_labelTrainIds.png"):
         file.unlink()

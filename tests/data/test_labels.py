@@ -62,8 +62,8 @@ def test_many_values_are_cut_short() -> None:
 @pytest.mark.parametrize(
     ("counts", "cure"),
     [
-        ({1: 5, 2: 5, 3: 5}, "count from 1, subtract 1 from each of them .--option shift=-1"),
-        ({0: 1, 3: 5}, "0, where it means unlabelled, becomes 255 .--option reduce_zero=true"),
+        ({1: 5, 2: 5, 3: 5}, "count from 1, subtract 1 from each of them .--layout-option shift=-1"),
+        ({0: 1, 3: 5}, "0, where it means unlabelled, becomes 255 .--layout-option reduce_zero=true"),
         ({0: 1, 40: 5}, "add the missing classes"),
     ],
 )

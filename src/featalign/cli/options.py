@@ -14,6 +14,9 @@ from featalign.errors import ConfigError
 
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one field; repeatable.")]
+LayoutOptions = Annotated[
+    list[str], typer.Option("--layout-option", metavar="KEY=VALUE", help="An option of the layout; repeatable.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 Precision = Annotated[Literal["fp32", "bf16", "fp16"], typer.Option(help="fp32; bf16 or fp16 run under autocast.")]
 Mode = Annotated[

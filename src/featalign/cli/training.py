@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from featalign.cli.console import err, out, percent
@@ -15,13 +16,9 @@ METRICS = {"semantic": ("miou", "mIoU"), "detection": ("ap", "AP"), "panoptic": 
 """What the best network of a task has the most of: its name in the log, and its title."""
 
 
-def choose_recipe(
-    name: str, overrides: Sequence[str], *, on_nan: str | None, deterministic: bool, cache: bool
-) -> Recipe:
-    """The recipe with the fields that ``--set`` and the options of their own override; the latter go before."""
-    options = [] if on_nan is None else [f"training.on_nan={on_nan}"]
-    options += ["training.deterministic=true"] if deterministic else []
-    options += ["data.cache=true"] if cache else []
+def choose_recipe(name: str, overrides: Sequence[str], fields: Mapping[str, object]) -> Recipe:
+    """The recipe with what ``--set`` overrides, and the ``fields`` that have options of their own, which go before."""
+    options = [f"{field}={json.dumps(value)}" for field, value in fields.items()]
     return load_recipe(name).with_overrides([*overrides, *options])
 
 

@@ -171,7 +171,7 @@ def _about_labels(split: str, stored: dict[int, int], source: DataSource, labels
     if not stored or not absent:
         return []
     from_one = 0 in absent and source.settings.get("shift") == 0 and not labels.map.unknown(stored)
-    hint = "; if the ids count from 1, subtract 1 from each (--option shift=-1)" if from_one else ""
+    hint = "; if the ids count from 1, subtract 1 from each (--layout-option shift=-1)" if from_one else ""
     names = ", ".join(f"{i} {classes.names[i]}" for i in absent[:_SHOWN])
     names += f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
     return [Finding("note", split, None, f"classes that never occur: {names}{hint}")]
@@ -183,7 +183,7 @@ def _suspicious(stored: dict[int, int], counts: dict[int, int], source: DataSour
     if len(labels.classes) == 2 and set(stored) == {0, 255} and 255 in labels.map.ignored:
         return (
             "masks of 0 and 255, which is ignored: write the foreground as 1, or read it so with "
-            '--option remap="{255: 1}"'
+            '--layout-option remap="{255: 1}"'
         )
     if set(counts) == {ignore}:
         return f"every pixel is {ignore}, to be ignored; nothing to learn"

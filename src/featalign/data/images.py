@@ -127,8 +127,8 @@ def _mask_array(image: ImageFile) -> Loaded:
     if image.mode not in _LABEL_MODES:
         raise DataError(
             f"{len(image.getbands())} channels ({image.mode}): looks like a colour mask; write one class id per pixel "
-            "as an 8-bit grey or palette PNG, or read it by the classes' colours with --option colors=true (layouts "
-            "folder, patterns and voc)"
+            "as an 8-bit grey or palette PNG, or read it by the classes' colours with --layout-option colors=true "
+            "(layouts folder, patterns and voc)"
         )
     if is_inverted(image):
         raise DataError("0 is white in this TIFF (MINISWHITE), so readers disagree about its class ids; save it as PNG")

@@ -116,15 +116,15 @@ class _Cure:
 
     def __call__(self, counts: Mapping[int, int]) -> str:
         if set(counts) <= {0, 255}:
-            return 'masks of 0 and 255: write the foreground as 1, or read it so with --option remap="{255: 1}"'
+            return 'masks of 0 and 255: write the foreground as 1, or read it so with --layout-option remap="{255: 1}"'
         if set(counts) - set(range(self.classes)) - {self.ignore_index} == {self.classes}:
             return (
-                "if the ids count from 1, subtract 1 from each of them (--option shift=-1); 0, where it means "
-                f"unlabelled, becomes {self.ignore_index} (--option reduce_zero=true does both)"
+                "if the ids count from 1, subtract 1 from each of them (--layout-option shift=-1); 0, where it means "
+                f"unlabelled, becomes {self.ignore_index} (--layout-option reduce_zero=true does both)"
             )
         return (
             f"add the missing classes to classes.json, or write these pixels as {self.ignore_index} "
-            '(--option remap="{VALUE: ID}" maps single values)'
+            '(--layout-option remap="{VALUE: ID}" maps single values)'
         )
 
 
@@ -148,7 +148,8 @@ def check_palette(palette: Sequence[Color] | None, counts: Mapping[int, int], la
         told = "no class" if label is None else names[label]
         raise DataError(
             f"palette index {wrong[0]} stands for {told} but has the colour of {painted}: a program renumbered "
-            "the colours; export the mask with its palette kept, or read it by its colours with --option colors=true"
+            "the colours; export the mask with its palette kept, or read it by its colours with --layout-option "
+            "colors=true"
         )
 
 

@@ -16,7 +16,8 @@ def check_data(
     folder: Annotated[Path, typer.Argument(metavar="DATA", help="A folder or a zip file in any known layout.")],
     layout: Annotated[str, typer.Option(help="How it lies on disk, such as cityscapes; auto looks.")] = "auto",
     options: Annotated[
-        list[str], typer.Option("--option", metavar="KEY=VALUE", help="An option of the layout; repeatable.")
+        list[str],
+        typer.Option("--layout-option", "--option", metavar="KEY=VALUE", help="An option of the layout; repeatable."),
     ] = [],  # noqa: B006 - Typer copies it
     channels: Annotated[int, typer.Option(help="Channels that the model reads.")] = 3,
     depth: Annotated[int, typer.Option(help="Bits per channel of the images: 8 or 16.")] = 8,

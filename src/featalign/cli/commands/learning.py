@@ -8,13 +8,17 @@ from typing import Annotated, Literal
 import typer
 
 from featalign.cli.console import err
-from featalign.cli.options import Device, Set
+from featalign.cli.options import Device, LayoutOptions, Set
 
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A name from `featalign recipes`, or a YAML file.")],
     data: Annotated[Path, typer.Option(help="Folder with {train,val}/{images,masks} and classes.json.")],
     output: Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder to write.")],
+    layout: Annotated[
+        str | None, typer.Option(help="How the data set lies on disk (data.layout); default as in the recipe.")
+    ] = None,
+    layout_options: LayoutOptions = [],  # noqa: B006 - Typer copies it
     overrides: Set = [],  # noqa: B006 - Typer copies it
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine, one per GPU.")] = 1,
@@ -34,9 +38,17 @@ def train(
 
     The same command again goes on where a run was stopped, however it was.
     """
+    from featalign.cli.options import parse_settings
     from featalign.cli.training import choose_recipe, run_training
 
-    chosen = choose_recipe(recipe, overrides, on_nan=on_nan, deterministic=deterministic, cache=cache)
+    fields = {
+        "data.layout": layout,
+        "data.options": parse_settings(layout_options) or None,
+        "data.cache": cache or None,
+        "training.on_nan": on_nan,
+        "training.deterministic": deterministic or None,
+    }
+    chosen = choose_recipe(recipe, overrides, {name: value for name, value in fields.items() if value is not None})
     code = run_training(
         chosen, data=data, output=output, device=device, devices=devices, resume=resume, overwrite=overwrite
     )

@@ -13,6 +13,7 @@ from featalign.cli.options import (
     Flip,
     InputSize,
     Json,
+    LayoutOptions,
     MaxMemory,
     MaxPixels,
     Mode,
@@ -34,9 +35,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Data set: a folder or a zip file.")],
     split: Annotated[str | None, typer.Option(help="Which split; default as in the run's recipe, or test.")] = None,
     layout: Annotated[str | None, typer.Option(help="How the data set lies on disk; auto looks.")] = None,
-    layout_options: Annotated[
-        list[str], typer.Option("--layout-option", metavar="KEY=VALUE", help="Of the layout; repeatable.")
-    ] = [],  # noqa: B006 - Typer copies it
+    layout_options: LayoutOptions = [],  # noqa: B006 - Typer copies it
     boundary: Annotated[
         str | None, typer.Option(help="Widths of boundary bands in pixels, comma-separated; default 3,5,8,12.")
     ] = None,
@@ -135,9 +134,7 @@ def compare(
     ] = None,
     split: Annotated[str, typer.Option(help="Which split.")] = "test",
     layout: Annotated[str, typer.Option(help="How the data set lies on disk; auto looks.")] = "auto",
-    layout_options: Annotated[
-        list[str], typer.Option("--layout-option", metavar="KEY=VALUE", help="Of the layout; repeatable.")
-    ] = [],  # noqa: B006 - Typer copies it
+    layout_options: LayoutOptions = [],  # noqa: B006 - Typer copies it
     boundary: Annotated[str, typer.Option(help="Widths of boundary bands in pixels, comma-separated.")] = "3,5,8,12",
     metrics: Annotated[str, typer.Option(help="Further ones: boundary_iou,boundary_f.")] = "",
     resamples: Annotated[int, typer.Option(min=100, help="Draws of the bootstrap.")] = 2000,

@@ -33,12 +33,12 @@ def _labels(tree: Tree, settings: Settings) -> Labels:
 
 def _cure(counts: Mapping[int, int]) -> str:
     if max(counts) == 255 and set(counts) <= {*range(150), 255}:
-        return "1 was subtracted already (0 … 149, 255 = other): read them with --option labels=reduced"
+        return "1 was subtracted already (0 … 149, 255 = other): read them with --layout-option labels=reduced"
     return "SceneParsing has 150 classes; masks of the full ADE20K have other numbers: use ADEChallengeData2016"
 
 
 def _cure_reduced(counts: Mapping[int, int]) -> str:
-    return "0 … 150 are the masks as published: read them with --option labels=published"
+    return "0 … 150 are the masks as published: read them with --layout-option labels=published"
 
 
 ADE20K = Layout(

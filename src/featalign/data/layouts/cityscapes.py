@@ -25,7 +25,7 @@ def _splits(tree: Tree, settings: Settings) -> list[str]:
     if not found:
         raise DataError(
             f"{tree.root}: no split has both leftImg8bit/ and {truth}/; unpack {truth}_trainvaltest.zip beside "
-            "leftImg8bit, or choose with --option annotations=fine or coarse"
+            "leftImg8bit, or choose with --layout-option annotations=fine or coarse"
         )
     return found
 
@@ -73,12 +73,15 @@ def _labels(tree: Tree, settings: Settings) -> Labels:
 
 def _cure_label_ids(counts: Mapping[int, int]) -> str:
     if set(counts) <= {*range(19), 255}:
-        return "these are trainIds (0 … 18, 255): read them with --option labels=trainIds, or use the *_labelIds.png"
+        return (
+            "these are trainIds (0 … 18, 255): read them with --layout-option labels=trainIds, or use the "
+            "*_labelIds.png"
+        )
     return "these are not Cityscapes' *_labelIds.png (*_instanceIds.png hold larger numbers)"
 
 
 def _cure_train_ids(counts: Mapping[int, int]) -> str:
-    return "these are labelIds (0 … 33): read them with --option labels=labelIds"
+    return "these are labelIds (0 … 33): read them with --layout-option labels=labelIds"
 
 
 def _suspect(counts: Mapping[int, int], settings: Settings) -> str | None:
@@ -86,7 +89,7 @@ def _suspect(counts: Mapping[int, int], settings: Settings) -> str | None:
     if settings["labels"] == "labelIds" and max(counts) <= 18 and not set(counts) <= set(range(7)):
         return (
             "no value above 18 in the whole split: these are trainIds, not labelIds (of which sky is 23, car 26); "
-            "read them with --option labels=trainIds"
+            "read them with --layout-option labels=trainIds"
         )
     return None
 

@@ -35,7 +35,7 @@ def _labels_10k(tree: Tree, settings: Settings) -> Labels:
 def _cure_10k(counts: Mapping[int, int]) -> str:
     return (
         "S holds 0 = unlabelled and 1 … 182; the numbers of the 11 classes that COCO never annotated are known with "
-        "--option classes=182 alone"
+        "--layout-option classes=182 alone"
     )
 
 
@@ -75,12 +75,17 @@ def _cure_164k(counts: Mapping[int, int]) -> str:
     if 182 in counts:
         return "these count from 1: subtract 1 from each, 0 = unlabelled becomes 255, as the published PNG have it"
     if set(counts) & absent and max(value for value in counts if value != 255) <= 170:
-        return "COCO never used some of these: masks renumbered to 0 … 170 are read with --option labels=renumbered"
-    return "published PNG hold COCO's number minus 1 (0 … 181), 255 = unlabelled; --option classes=182 takes them all"
+        return (
+            "COCO never used some of these: masks renumbered to 0 … 170 are read with --layout-option labels=renumbered"
+        )
+    return (
+        "published PNG hold COCO's number minus 1 (0 … 181), 255 = unlabelled; --layout-option classes=182 takes them "
+        "all"
+    )
 
 
 def _cure_renumbered(counts: Mapping[int, int]) -> str:
-    return "0 … 181 are the PNG as published: read them with --option labels=published"
+    return "0 … 181 are the PNG as published: read them with --layout-option labels=published"
 
 
 COCO_STUFF_10K = Layout(

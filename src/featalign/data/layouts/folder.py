@@ -66,7 +66,7 @@ def _classes(tree: Tree, names: Any) -> Classes:
     if (file := tree.file("classes.json")) is None:
         raise DataError(
             f"{tree.path('classes.json')}: does not exist; it names the mask values, for example: {_EXAMPLE}; "
-            'or name them with --option classes="[background, object]"'
+            'or name them with --layout-option classes="[background, object]"'
         )
     with naming(file):
         content = file.read_bytes()
@@ -104,8 +104,12 @@ def _number(value: Any) -> int:
 
 
 def _pairs(value: Any) -> Mapping[int, int]:
-    if isinstance(value, Mapping) and all(isinstance(number, int) for pair in value.items() for number in pair):
-        return value
+    """Stored values may be text: recipes keep them so, as JSON does."""
+    try:
+        if isinstance(value, Mapping) and all(isinstance(new, int) for new in value.values()):
+            return {int(old): new for old, new in value.items()}
+    except ValueError:
+        pass
     raise ConfigError(f'option remap must map stored values to class ids, such as "{{255: 1}}", got {value!r}')
 
 

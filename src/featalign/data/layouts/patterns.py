@@ -83,7 +83,7 @@ def _pattern(settings: Settings, part: str) -> str:
 PATTERNS = Layout(
     name="patterns",
     title="folders of one's own, by pattern",
-    expects='--option images="DIR/{split}/{name}.jpg", --option masks="DIR/{split}/{name}.png" and classes.json',
+    expects='--layout-option images="DIR/{split}/{name}.jpg", masks="DIR/{split}/{name}.png" alike, and classes.json',
     recognize=lambda tree: False,
     splits=_splits,
     scan=_scan,

@@ -57,7 +57,7 @@ def _labels(tree: Tree, settings: Settings) -> Labels:
 
 def _cure(counts: Mapping[int, int]) -> str:
     return (
-        "if these are grey values of colours, convert the masks back to palette PNG or read RGB with --option "
+        "if these are grey values of colours, convert the masks back to palette PNG or read RGB with --layout-option "
         "colors=true; numbers of objects are in SegmentationObject, classes in SegmentationClass"
     )
 
