@@ -65,6 +65,43 @@ def test_tiff_of_several_channels(tmp_path: Path) -> None:
         read_image(tmp_path / "a.tif", depth=16)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_serves_as_three_channels(tmp_path: Path, write_png: Callable[..., Path], channels: int) -> None:
+    pytest.importorskip("rasterio", reason="reads TIFF of 16 bits and several channels")
+    png16(write_png, tmp_path / "a.png", DEEP[..., :1])
+    Image.fromarray(DEEP[..., 0]).save(tmp_path / "a.tif")
+    for name in ("a.png", "a.tif"):
+        read = read_image(tmp_path / name, channels=channels, depth=16)
+        np.testing.assert_array_equal(read, np.repeat(DEEP[..., :1], channels, 2))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiffs_of_several_channels_are_turned_upright_too(tmp_path: Path, orientation: int) -> None:
+    """As Pillow turns one of a single channel."""
+    rasterio = pytest.importorskip("rasterio", reason="reads TIFF of 16 bits and several channels")
+    grey, many = tmp_path / "grey.tif", tmp_path / "many.tif"
+    Image.fromarray(DEEP[..., 0]).save(grey, tiffinfo={274: orientation})
+    with rasterio.open(many, "w", driver="GTiff", width=8, height=6, count=3, dtype="uint16") as raster:
+        raster.write(DEEP[..., :3].transpose(2, 0, 1))
+    _set_orientation(many, orientation)
+    expected = read_image(grey, channels=1, depth=16)[..., 0]
+    np.testing.assert_array_equal(read_image(many, channels=3, depth=16)[..., 0], expected)
+
+
+def _set_orientation(path: Path, orientation: int) -> None:
+    """Appends a directory with the tag to a little-endian TIFF, in place of its own."""
+    content = bytearray(path.read_bytes())
+    (offset,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, offset)
+    entries = [bytes(content[offset + 2 + 12 * i :][:12]) for i in range(count)]
+    entries.append(struct.pack("<HHIHH", 274, 3, 1, orientation, 0))
+    entries.sort(key=lambda entry: struct.unpack_from("<H", entry)[0])
+    content += bytes(len(content) % 2)
+    struct.pack_into("<I", content, 4, len(content))
+    content += struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_as_pillow_turns(tmp_path: Path, write_png: Callable[..., Path], orientation: int) -> None:
     file = png16(write_png, tmp_path / "turned.png", DEEP[..., :3])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from featalign.data import read_image, read_mask
+from featalign.data.reading import UnreadableError
 from featalign.errors import DataError
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -207,3 +209,40 @@ def test_masks_whose_zero_is_white_are_refused(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "black.tif"), GREY)
     with pytest.raises(DataError, match=r"white\.tif: 0 is white .* save it as PNG"):
         read_mask(tmp_path / "white.tif")
+
+
+@pytest.mark.parametrize("cloud", [False, True])
+def test_masks_of_transparency_are_no_further_pages(tmp_path: Path, cloud: bool) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="needs featalign[geo]")
+    plain, file = tmp_path / "tile.tif", tmp_path / "cloud.tif"
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(plain, "w", driver="GTiff", width=64, height=64, count=3, dtype="uint8", tiled=True) as tile,
+    ):
+        tile.write(pixels)
+        tile.write_mask(np.eye(64, dtype=np.uint8) * 255)
+    if cloud:
+        importlib.import_module("rasterio.shutil").copy(plain, file, driver="COG", blocksize=32, overview_count=1)
+        plain = file
+    np.testing.assert_array_equal(read_image(plain).transpose(2, 0, 1), pixels)
+
+
+def test_tiffs_that_pillow_does_not_know_are_told_from_damaged_ones(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="needs featalign[geo]")
+    for name, options, message in (
+        ("deep.tif", {"count": 6, "dtype": "uint16"}, r"6 channels with 16 bits each.*depth=16 and channels=6"),
+        ("many.tif", {"count": 6, "dtype": "uint8"}, r"6 channels with 8 bits each.*\.npy"),
+        ("lerc.tif", {"count": 3, "dtype": "uint8", "compress": "LERC"}, "compression 34887 is not read"),
+    ):
+        with rasterio.open(tmp_path / name, "w", driver="GTiff", width=7, height=5, **options) as file:
+            file.write(np.ones((options["count"], 5, 7), options["dtype"]))
+        with pytest.raises(DataError, match=message) as raised:
+            read_image(tmp_path / name)
+        assert not isinstance(raised.value, UnreadableError)  # which on_error=skip would leave out
+
+
+def test_masks_of_floating_point_values_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "mask.tif")
+    with pytest.raises(DataError, match="floating-point values"):
+        read_mask(tmp_path / "mask.tif")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from featalign.data.scenes import SceneDataset
 from featalign.errors import ConfigError, DataError, FeatalignError
-from featalign.inference import Predictor, predict_raster
+from featalign.inference import Predictor, predict_files, predict_raster
 from featalign.inference.blocks import Blocks
 from featalign.inference.predictor import as_images
 from featalign.inference.regions import Area, region_of
@@ -210,7 +210,7 @@ def test_killed_and_resumed(model, scene, tmp_path):
     save_model(model, tmp_path / "model")
     image = write(tmp_path / "a.tif", scene)
     script = (
-        "import sys, featalign, torch; from featalign.inference import Predictor, predict_raster;"
+        "import sys, featalign, torch; from featalign.inference import Predictor, predict_files, predict_raster;"
         "torch.set_num_threads(1);"
         "predict_raster(Predictor(featalign.load(sys.argv[1]), window=(96, 96)), sys.argv[2], sys.argv[3], margin=32)"
     )
@@ -335,3 +335,54 @@ def noting(counts: list[int]):
         raise KeyboardInterrupt
 
     return progress
+
+
+def test_a_channel_that_gdal_takes_for_alpha_is_a_channel(tmp_path, scene):
+    """Near infrared is 0 over dark water, which is no lack of data."""
+    near = np.full((*scene.shape[:2], 1), 90, np.uint8)
+    near[100:200, 150:300] = 0
+    image = write(tmp_path / "a.tif", np.concatenate((scene, near), 2))
+    with rasterio.open(image) as file:
+        assert file.colorinterp[3] is rasterio.enums.ColorInterp.alpha
+    predict_raster(Predictor(network(in_channels=4)), image, tmp_path / "four.tif", margin=32)
+    assert (read(tmp_path / "four.tif") != 255).all()
+    predict_raster(Predictor(network()), image, tmp_path / "three.tif", margin=32)
+    assert ((read(tmp_path / "three.tif") == 255) == (near[..., 0] == 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"photometric": "MINISWHITE"}, "0 is white"), ({"nbits": 4}, "grey of 4 bits")],
+)
+def test_values_that_readers_take_differently_are_refused(model, scene, tmp_path, options, message):
+    image = write(tmp_path / "a.tif", scene[..., :1] // 16, **options)
+    with pytest.raises(DataError, match=message):
+        predict_raster(Predictor(model), image, tmp_path / "b.tif")
+
+
+def test_an_image_of_the_same_size_is_another_image(model, scene, tmp_path):
+    """Tiles of two years have one name and, uncompressed, one size."""
+    for year, pixels in (("2023", scene), ("2024", scene[::-1])):
+        (tmp_path / year).mkdir()
+        write(tmp_path / year / "tile.tif", pixels)
+    predictor = Predictor(model)
+    for parts in (True, False):
+        answers = []
+        for year in ("2023", "2024"):
+            out = tmp_path / f"out{parts}"
+            failures = predict_files(predictor, [tmp_path / year / "tile.tif"], out, parts=parts, resume=True)
+            assert not failures
+            found = out / "labels" / ("tile.tif" if parts else "tile.png")
+            answers.append((read(found), found.stat().st_mtime_ns))
+            predict_files(predictor, [tmp_path / year / "tile.tif"], out, parts=parts, resume=True)
+            assert found.stat().st_mtime_ns == answers[-1][1]  # the same again is not
+        assert (answers[0][0] != answers[1][0]).any()
+
+
+def test_what_a_finished_run_left_is_removed(model, scene, tmp_path):
+    image = write(tmp_path / "tile.tif", scene)
+    predict_files(Predictor(model), [image], tmp_path / "out", parts=True)
+    left = tmp_path / "out/labels/.tile.parts"
+    left.mkdir()
+    predict_files(Predictor(model), [image], tmp_path / "out", parts=True, resume=True)
+    assert not left.exists()

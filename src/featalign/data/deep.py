@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -14,8 +15,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from torchvision.io import decode_png
 
+from featalign.data import tiff
 from featalign.data.files import File
-from featalign.data.header import check_pages, raw_mode, upright
+from featalign.data.header import check_pages, check_pictures, raw_mode, upright
 from featalign.data.reading import check_pixels, naming, opened
 from featalign.errors import DataError
 
@@ -79,10 +81,20 @@ def _png(file: File, image: PngImageFile, channels: int) -> tuple[NDArray[np.uin
     """By torchvision, since Pillow cuts 16-bit colours to 8 bits."""
     content = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8)
     pixels: NDArray[np.uint16] = decode_png(content).permute(1, 2, 0).numpy()
-    if pixels.shape[2] != channels:
+    if not _serves(pixels.shape[2], channels):
         raise DataError(f"{pixels.shape[2]} channels ({_KINDS[pixels.shape[2]]}), expected {channels}")
     orientation = upright(image)[1]
-    return np.ascontiguousarray(_TURNS[orientation](pixels)), orientation
+    return _upright(pixels, channels, orientation), orientation
+
+
+def _serves(stored: int, channels: int) -> bool:
+    return stored == channels or (stored, channels) == (1, 3)
+
+
+def _upright(pixels: NDArray[np.uint16], channels: int, orientation: int) -> NDArray[np.uint16]:
+    """(H, W, channels) of pixels as stored, of which grey serves as three channels."""
+    each = np.broadcast_to(pixels, (*pixels.shape[:2], channels))
+    return np.ascontiguousarray(_TURNS[orientation](each))
 
 
 def _with_rasterio(file: File, *, channels: int, max_pixels: int) -> tuple[NDArray[np.uint16], int]:
@@ -94,14 +106,18 @@ def _with_rasterio(file: File, *, channels: int, max_pixels: int) -> tuple[NDArr
                 f"TIFF of {channels} channels with 16 bits needs rasterio: pip install 'featalign[geo]', or save it as "
                 ".npy, uint16 (H, W, C)"
             ) from error
-        with warnings.catch_warnings(), rasterio.MemoryFile(file.read_bytes()) as memory:
+        content = file.read_bytes()
+        check_pictures(BytesIO(content))
+        orientation = next(tiff.pages(BytesIO(content)), {}).get(tiff.ORIENTATION, 1)
+        with warnings.catch_warnings(), rasterio.MemoryFile(content) as memory:
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             with memory.open() as raster:
                 check_pixels(raster.height, raster.width, max_pixels=max_pixels)
-                if set(raster.dtypes) != {"uint16"} or raster.count != channels:
+                if set(raster.dtypes) != {"uint16"} or not _serves(raster.count, channels):
                     kinds = ", ".join(sorted(set(raster.dtypes)))
                     raise DataError(f"{raster.count} channels of {kinds}, expected {channels} of uint16")
-                return np.ascontiguousarray(raster.read().transpose(1, 2, 0)), 1
+                pixels = raster.read().transpose(1, 2, 0)
+        return _upright(pixels, channels, orientation), orientation
 
 
 def _check_depth(image: ImageFile) -> None:

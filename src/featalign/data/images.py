@@ -124,6 +124,8 @@ def _image_array(image: ImageFile, *, channels: int) -> Loaded:
 def _mask_array(image: ImageFile) -> Loaded:
     if image.format not in _LABEL_FORMATS or image.info.get("compression") in _LOSSY_COMPRESSION:
         raise DataError("this compression changes class ids (JPEG and WebP lose detail); export the mask as PNG")
+    if image.mode == "F":
+        raise DataError("floating-point values, but class ids are whole numbers; save the mask as uint8")
     if image.mode not in _LABEL_MODES:
         raise DataError(
             f"{len(image.getbands())} channels ({image.mode}): looks like a colour mask; write one class id per pixel "

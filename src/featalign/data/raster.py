@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from featalign.data import tiff
 from featalign.data.images import Depth
 from featalign.data.reading import UnreadableError, naming, opened
 from featalign.errors import ConfigError, DataError
@@ -23,45 +23,34 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _LEAST_CACHE = 64 * 2**20
-_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274  # tags of TIFF
-_GEOTIFF_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, key directory
 
 
 class Header(NamedTuple):
     """What is known of an image file before its pixels.
 
     ``size``: (height, width). ``tiff``: whether it is one. ``georeferenced``: whether a TIFF says where on Earth it
-    lies. ``orientation``: by EXIF, 1 … 8.
+    lies. ``orientation``: by EXIF, 1 … 8. ``ambiguous``: why readers disagree about the values, if they do.
     """
 
     size: tuple[int, int]
     tiff: bool
     georeferenced: bool
     orientation: int
+    ambiguous: str | None = None
 
 
 def read_header(path: Path) -> Header | None:
     """None for a file that is none of the formats that are read whole, or damaged."""
     try:
         with naming(path), path.open("rb") as file:
-            if tags := _tiff_tags(file):
-                georeferenced = any(tag in tags for tag in _GEOTIFF_TAGS)
-                return Header((tags[_HEIGHT], tags[_WIDTH]), True, georeferenced, tags.get(_ORIENTATION, 1))
+            if tags := next(tiff.pages(file), None):
+                georeferenced = any(tag in tags for tag in tiff.GEOREFERENCES)
+                size = tags[tiff.HEIGHT], tags[tiff.WIDTH]
+                return Header(size, True, georeferenced, tags.get(tiff.ORIENTATION, 1), tiff.ambiguous(tags))
         with opened(path, max_pixels=sys.maxsize) as image:
-            return Header((image.height, image.width), False, False, image.getexif().get(_ORIENTATION, 1))
+            return Header((image.height, image.width), False, False, image.getexif().get(tiff.ORIENTATION, 1))
     except UnreadableError:
         return None
-
-
-def _tiff_tags(file: BinaryIO) -> Mapping[int, Any]:
-    """Those of the first image, of any channels and depth; none if it is no TIFF."""
-    start = file.read(8)
-    if start[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return {}
-    tags = ImageFileDirectory_v2(start + (file.read(8) if 43 in start[2:4] else b""))
-    file.seek(tags.next)
-    tags.load(file)
-    return tags
 
 
 def require_rasterio() -> ModuleType:
@@ -108,9 +97,11 @@ class Raster:
 
     @property
     def complete(self) -> bool:
-        """Whether every pixel is said to be there: no nodata value, mask or alpha channel."""
-        flags = require_rasterio().enums.MaskFlags
-        return all(flags.all_valid in band for band in self.dataset.mask_flag_enums)
+        """Whether every pixel is said to be there: no nodata value, mask or alpha channel besides the image's own."""
+        enums = require_rasterio().enums
+        own = any(self.dataset.colorinterp[band - 1] is enums.ColorInterp.alpha for band in self.bands)
+        whole, alpha = enums.MaskFlags.all_valid, enums.MaskFlags.alpha
+        return all(whole in band or (own and alpha in band) for band in self.dataset.mask_flag_enums)
 
     def present(self, rows: range, columns: range) -> NDArray[np.bool_]:
         """Which pixels of a part are there, (h, w). Raises DataError."""
@@ -128,12 +119,26 @@ class Raster:
 
     def digest(self) -> str:
         """Of all bytes of the file, and of the files that belong to it."""
-        digest = hashlib.sha256()
-        for name in sorted(self.dataset.files):
-            if Path(name).is_file():
-                with Path(name).open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()[:16]
+        return digest_of(Path(name) for name in self.dataset.files)
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """Of all bytes of some files; of what is no file, nothing."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def raster_digest(path: Path) -> str:
+    """:meth:`Raster.digest` of an image file of any kind. Raises DataError."""
+    rasterio = require_rasterio()
+    with warnings.catch_warnings(), naming(path):
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with _opened(path, rasterio) as dataset:
+            return digest_of(Path(name) for name in dataset.files)
 
 
 @contextmanager
@@ -176,6 +181,10 @@ def _check(dataset: Any, path: Path, depth: Depth) -> None:
     header = read_header(path)
     if header is not None and header.orientation != 1:
         raise DataError(f"is stored turned (EXIF orientation {header.orientation}); save it upright")
+    if header is not None and header.ambiguous:
+        raise DataError(
+            f"{header.ambiguous}, of which readers make different values; convert it to 8-bit grey or RGB without alpha"
+        )
 
 
 def _bands(dataset: Any, channels: int) -> tuple[int, ...]:

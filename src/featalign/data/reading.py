@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import BinaryIO
@@ -12,9 +12,10 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import COMPRESSION_INFO, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from featalign.data import tiff
 from featalign.data.files import File
 from featalign.errors import DataError
 
@@ -108,5 +109,19 @@ def _identify(file: BinaryIO) -> ImageFile:
     file.seek(0)
     for magic, reader in _READERS.items():
         if start.startswith(magic):
-            return reader(file)
+            return _read_header(file, reader)
     raise UnreadableError("is not a JPEG, PNG, TIFF, BMP or WebP file" if start else "is empty (0 bytes)")
+
+
+def _read_header(file: BinaryIO, reader: Callable[[BinaryIO], ImageFile]) -> ImageFile:
+    """Raises DataError for a TIFF of a kind that Pillow does not know, which is no damage."""
+    try:
+        image = reader(file)
+    except SyntaxError as error:
+        tags = next(tiff.pages(file), {})
+        if all(tag in tags for tag in tiff.DESCRIBING):
+            raise DataError(tiff.unreadable(tags)) from error
+        raise
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(tiff.COMPRESSION, 1) not in COMPRESSION_INFO:
+        raise DataError(tiff.unreadable(image.tag_v2))
+    return image

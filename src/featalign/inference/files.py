@@ -18,6 +18,7 @@ from featalign.inference.large import MARGIN, predict_raster
 from featalign.inference.listing import IMAGE_SUFFIXES, Shard
 from featalign.inference.network import Box, Size
 from featalign.inference.outputs import Outputs
+from featalign.inference.parts import Parts
 from featalign.inference.photo import as_rgb
 from featalign.inference.predictor import Predictor
 from featalign.inference.regions import Area
@@ -162,6 +163,7 @@ class Job:
             return "probabilities are written of whole images only; leave them out, or see it whole (--no-parts)"
         try:
             if self.resume and self.outputs.complete_raster(path):
+                Parts.beside(self.outputs.raster(path)).remove()  # of a run that ended before it could
                 return None
             with memory_named(path, advice=_MEMORY):
                 predict_raster(
@@ -174,7 +176,7 @@ class Job:
                     margin=self.margin,
                     preview=self.outputs.overlay(path),
                     resume=self.resume,
-                    mark=self.outputs.mark(path),
+                    mark=self.outputs.raster_mark(path),
                     progress=progress,
                 )
         except (DataError, ConfigError) as error:

@@ -80,8 +80,8 @@ def predict_raster(
     with open_raster(image, channels=model.in_channels, depth=predictor.depth) as raster:
         work = _Work.planned(predictor, raster, size=size, input_size=input_size, area=area, margin=margin)
         settings = settings_of(predictor, size=size, input_size=input_size, area=area, margin=margin)
-        parts = Parts(
-            labels.with_name(f".{labels.stem}.parts"),
+        parts = Parts.beside(
+            labels,
             {**settings, "window": work.blocks.window, "image": raster.digest(), "answer": work.blocks.output},
         )
         parts.claim(resume=resume)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from featalign.data.raster import digest_of, raster_digest
 from featalign.errors import FeatalignError
 from featalign.figures import overlay, palette_image
 from featalign.files import write_atomically
@@ -75,7 +76,7 @@ class Outputs:
     def complete_raster(self, image: Path) -> bool:
         """The same of an image that is seen in parts."""
         labels = self.raster(image)
-        return self.overlay(image).is_file() and labels.is_file() and mark_of(labels) == self.mark(image)
+        return self.overlay(image).is_file() and labels.is_file() and mark_of(labels) == self.raster_mark(image)
 
     def write(self, image: Path, prediction: Prediction, picture: NDArray[np.uint8]) -> None:
         """The files of one image. ``picture``: uint8 (h, w, 3), what the colours are laid over."""
@@ -92,8 +93,15 @@ class Outputs:
         write_atomically(self._labels(image), _png(indexed, mark))
 
     def mark(self, image: Path) -> str:
-        """Tells settings and images apart; the same on every machine."""
-        made = json.dumps([self.settings, image.name, image.stat().st_size], sort_keys=True)
+        """Tells settings and images apart, by all bytes of an image; the same on every machine."""
+        return self._mark(image, digest_of([image]))
+
+    def raster_mark(self, image: Path) -> str:
+        """The same of an image that is seen in parts, by the bytes of all files that belong to it. Raises DataError."""
+        return self._mark(image, raster_digest(image))
+
+    def _mark(self, image: Path, digest: str) -> str:
+        made = json.dumps([self.settings, image.name, digest], sort_keys=True)
         return f"{zlib.crc32(made.encode()):08x}"
 
     def raster(self, image: Path) -> Path:

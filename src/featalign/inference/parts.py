@@ -27,6 +27,11 @@ class Parts:
         self.folder = folder
         self.settings: dict[str, Any] = json.loads(json.dumps(settings))
 
+    @classmethod
+    def beside(cls, labels: Path, settings: dict[str, Any] | None = None) -> Parts:
+        """Those of the answer that ``labels`` will be."""
+        return cls(labels.with_name(f".{labels.stem}.parts"), settings or {})
+
     def claim(self, *, resume: bool) -> None:
         """Begin, or ``resume`` with what is there if it was made with the same settings.
 
