@@ -12,40 +12,67 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from featalign.inference import Predictor, evaluate
-    from featalign.models import create_model, list_models, load_model, load_published, pyramid, save_model
+    from featalign.data import open_dataset
+    from featalign.errors import FeatalignError
+    from featalign.inference import Predictor, detect, evaluate
+    from featalign.models import (
+        create_detector,
+        create_model,
+        list_models,
+        load_detector,
+        load_model,
+        load_published,
+        pyramid,
+        save_model,
+    )
+    from featalign.spec import Classes, Normalization
+    from featalign.training import load_recipe
+    from featalign.training.run import train
 
     load = load_model
-    from featalign.spec import Classes, Normalization
 
 # Where each public name lives. They are imported when first used, so that `import featalign` stays instant.
 _HOMES = {
     "Classes": "featalign.spec",
+    "FeatalignError": "featalign.errors",
     "Normalization": "featalign.spec",
     "Predictor": "featalign.inference",
+    "create_detector": "featalign.models",
     "create_model": "featalign.models",
+    "detect": "featalign.inference",
     "evaluate": "featalign.inference",
     "list_models": "featalign.models",
     "load": "featalign.models",
+    "load_detector": "featalign.models",
     "load_model": "featalign.models",
     "load_published": "featalign.models",
+    "load_recipe": "featalign.training",
+    "open_dataset": "featalign.data",
     "pyramid": "featalign.models",
     "save_model": "featalign.models",
+    "train": "featalign.training.run",
 }
 _ALIASES = {"load": "load_model"}
 
 __all__ = [
     "Classes",
+    "FeatalignError",
     "Normalization",
     "Predictor",
+    "create_detector",
     "create_model",
+    "detect",
     "evaluate",
     "list_models",
     "load",
+    "load_detector",
     "load_model",
     "load_published",
+    "load_recipe",
+    "open_dataset",
     "pyramid",
     "save_model",
+    "train",
 ]
 
 
