@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from featalign.errors import FeatalignError
 
@@ -38,6 +40,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise FeatalignError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         _remove(temporary)
+
+
+def read_json(path: Path, *, error: type[FeatalignError], expected: str) -> dict[str, Any]:
+    """The object in a JSON file. Raises ``error``, naming the file and that it is not what is ``expected``."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise error(f"{path}: cannot be read ({fault.strerror})") from fault
+    except ValueError as fault:
+        raise error(f"{path}: is not JSON ({fault})") from fault
+    if not isinstance(content, dict):
+        raise error(f"{path}: is not {expected}")
+    return content
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

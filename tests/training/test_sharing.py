@@ -76,7 +76,7 @@ def test_the_card_of_a_model_folder_says_what_is_known(run, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "expected an object, got list"),
+        ("[]", "is not an object"),
         ("{", "is not JSON"),
         ('{"miou": 0.5}', "lacks flip, images, iou, mode, scales, split; expected what `featalign eval --json` writes"),
         (json.dumps({**EVALUATION, "iou": {"roads": 0.5}}), 'scores of another model, .*did you mean "road"'),

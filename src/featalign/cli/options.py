@@ -32,7 +32,7 @@ ModeOrNone = Annotated[
 InputSize = Annotated[
     str | None, typer.Option(metavar="HxW", help="Resize images to this before the network sees them.")
 ]
-MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger images before decoding them.")]
+MaxPixels = Annotated[int | None, typer.Option(min=1, help="Refuse larger images before decoding them.")]
 Scales = Annotated[str, typer.Option(metavar="S,S,…", help="Sizes at which the image is seen; their answers averaged.")]
 ScalesOrNone = Annotated[str | None, typer.Option(metavar="S,S,…", help="Sizes at which the image is seen.")]
 Flip = Annotated[bool, typer.Option("--flip", help="Also see the mirror image.")]
@@ -41,7 +41,7 @@ Effort = Annotated[
     float | None,
     typer.Option(metavar="0…1", help="Of mode adaptive: the largest share of the pixels that is asked; default 0.1."),
 ]
-Overlap = Annotated[float, typer.Option(help="Part of a window that the next one repeats.")]
+Overlap = Annotated[float, typer.Option(help="Part of a window that the next one repeats.", show_default="a third")]
 OverlapOrNone = Annotated[float | None, typer.Option(help="Part of a window that the next one repeats.")]
 Published = Annotated[
     Literal["ifa", "alignseg"] | None,

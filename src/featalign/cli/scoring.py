@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from featalign.cli.scores import parse_widths, show
 from featalign.cli.settings import Settings, differing, settings_in, settings_of
 from featalign.data import OnError, SegmentationDataset, open_dataset
 from featalign.errors import DataError
+from featalign.files import read_json
 from featalign.inference import Evaluation, Predictor, evaluate, gathered, merged
 from featalign.inference.listing import Shard
 from featalign.training.world import World, joined
@@ -124,15 +124,7 @@ def open_samples(predictor: Predictor, asked: Asked) -> SegmentationDataset:
 
 def read_content(path: Path) -> dict[str, Any]:
     """A file of scores as it is. Raises DataError."""
-    try:
-        content = jsonlib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: is not what `featalign eval --json` writes")
-    return content
+    return read_json(path, error=DataError, expected="what `featalign eval --json` writes")
 
 
 def read_evaluation(path: Path, content: dict[str, Any]) -> Evaluation:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from featalign.align.budget import free_bytes
 from featalign.data import Progress, silent
+from featalign.data.pairs import IMAGE_SUFFIXES
 from featalign.data.raster import read_header
 from featalign.errors import ConfigError, DataError
 from featalign.inference.failures import Failures, memory_named
 from featalign.inference.large import MARGIN, predict_raster
-from featalign.inference.listing import IMAGE_SUFFIXES, Shard
+from featalign.inference.listing import Shard
 from featalign.inference.network import Box, Size
 from featalign.inference.outputs import Outputs
 from featalign.inference.parts import Parts

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from featalign.data.pairs import IMAGE_SUFFIXES
 from featalign.errors import ConfigError, DataError
 
 T = TypeVar("T")
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import featalign
 from featalign.errors import DataError, WeightsError
-from featalign.files import atomic_path, write_atomically
+from featalign.files import atomic_path, read_json, write_atomically
 from featalign.models.factory import create_model
 from featalign.models.folding import folded
 from featalign.models.hub import PREFIX, HubModel, fetch
@@ -176,12 +176,4 @@ def fit_state(model: nn.Module, state: dict[str, Tensor], *, source: str) -> Non
 
 def read_config(path: Path) -> dict[str, Any]:
     """What a model's ``config.json`` holds. Raises WeightsError if it is no such file."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise WeightsError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path}: does not describe a model (expected an object)")
-    return config
+    return read_json(path, error=WeightsError, expected="the description of a model (an object)")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from featalign.errors import DataError, did_you_mean
+from featalign.files import read_json
 from featalign.inference.grouping import TITLES
 from featalign.models import Segmentor
 from featalign.models.card import Measured, ModelCard, Origin, Stated
@@ -121,12 +121,4 @@ def _measured(path: Path, content: Mapping[str, Any], protocol: str, model: Segm
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected an object, got {type(content).__name__}")
-    return content
+    return read_json(path, error=DataError, expected="an object")
