@@ -52,6 +52,10 @@ ROWS: dict[str, dict[str, Any]] = {
         f"ifa_blended{how}": {"name": "fpn", "align": "ifa", "options": BLENDED}
         for how in ("", "_boundary", "_annealed", "_points", "_half")
     },
+    **{
+        name: {"name": "fpn", "align": "ifa", "options": MLP}
+        for name in ("ifa_cross_entropy", "ifa_class_weights", "ifa_ema")
+    },
     "fpn_add": {"name": "semantic_fpn", "align": "nearest"},
     "sfnet": {"name": "sfnet"},
     "alignfa_none": {"name": "semantic_fpn", "align": "alignfa_none"},
@@ -84,8 +88,16 @@ TRAINING: dict[str, dict[str, Any]] = {
     "bilinear_boundary": {"query": "mixed", "boundary_share": 0.5},
     "alignfa_boundary": {"query": "mixed", "boundary_share": 0.5},
     "ifa_blended_half": {"query": "mixed", "input_scale": 0.5},
+    "ifa_ema": {"query": "grid", "ema": 0.99},
 }
-"""What differs from row to row: the model, and where a blended function or a point head is asked in training."""
+LOSS: dict[str, dict[str, Any]] = {
+    "ifa_cross_entropy": {"main": "cross_entropy"},
+    "ifa_class_weights": {"class_weights": "balanced"},
+}
+"""What differs from row to row: the model, where it is asked in training, the average of weights, the loss."""
+
+SEVERAL_SCALES = ("ifa_cross_entropy", "ifa_class_weights", "ifa_ema")
+"""Rows that are tested at several scales and mirrored too: seven times the work of a test."""
 
 SHORT: dict[str, Any] = {
     "backbone": "resnet18",
@@ -121,19 +133,19 @@ BUDGETS: dict[str, dict[str, Any]] = {
 def recipe(
     row: str, budget: dict[str, Any], seed: int, *, precision: str = "bf16", weights: Path | None = None
 ) -> Recipe:
-    """The one recipe with the model of ``row``. No auxiliary head: peers have none."""
+    """The one recipe with the model of ``row``. Hard examples as IFA has them; no auxiliary head: peers have none."""
     pretrained = False if weights is None else str(weights)
     model = {"backbone": budget["backbone"], "width": budget["width"], "pretrained": pretrained, **ROWS[row]}
     asked = TRAINING.get(row, {"query": "grid"})
     training = {**budget["training"], "precision": precision, **asked, "seed": seed, "checkpoint_every": 200}
-    loss = {"auxiliary_weight": 0.0}
+    loss = {"auxiliary_weight": 0.0, **LOSS.get(row, {})}
     return Recipe.from_content({"model": model, "data": budget["data"], "training": training, "loss": loss})
 
 
-def result(folder: Path, data: Path, full: Path | None, base: Recipe, *, half: bool) -> dict[str, Any]:
+def result(folder: Path, data: Path, full: Path | None, base: Recipe, *, half: bool, several: bool) -> dict[str, Any]:
     """Everything that is reported of a trained row; ``base``: what latency is relative to.
 
-    ``half``: it was trained to see images at half their size.
+    ``half``: it was trained to see images at half their size. ``several``: test it at several scales, mirrored, too.
     """
     model = featalign.load(folder)
     test = open_dataset(data, "test")
@@ -145,6 +157,9 @@ def result(folder: Path, data: Path, full: Path | None, base: Recipe, *, half: b
         full = None
     else:
         found = {"480x360": _scores(evaluate(Predictor(model), test))}
+    if several:
+        at_scales = Predictor(model, scales=(0.75, 1.0, 1.25), flip=True)
+        found["480x360 scales"] = _scores(evaluate(at_scales, test))
     points = isinstance(model, PointRefined)
     if points:  # by itself it is refined, wherever it is asked
         found["480x360 resized"] = _scores(evaluate(Predictor(model, mode="resized"), test))
@@ -223,8 +238,8 @@ def run(options: argparse.Namespace) -> None:
             folder = options.runs / options.budget / f"{row}-{seed}"
             chosen = recipe(row, budget, seed, precision=options.precision, weights=weights)
             train(chosen, data=options.data, out=folder, device=options.device)
-            half = row.endswith("_half")
-            found = result(folder, options.data, options.full, base=recipe("bilinear", budget, seed), half=half)
+            kind = {"half": row.endswith("_half"), "several": row in SEVERAL_SCALES}
+            found = result(folder, options.data, options.full, base=recipe("bilinear", budget, seed), **kind)
             with store.open("a") as file:
                 line = {"row": row, "seed": seed, "precision": options.precision, "budget": budget, **found}
                 file.write(json.dumps(line) + "\n")

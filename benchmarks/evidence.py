@@ -41,6 +41,9 @@ PAIRS = [  # a row, and the one that it varies (another fuse, head, question in 
     ("ifa_blended_boundary", "bilinear_boundary"),
     ("ifa_blended_annealed", "ifa_blended"),
     ("ifa_blended_points", "ifa_blended"),
+    ("ifa", "ifa_cross_entropy"),
+    ("ifa_class_weights", "ifa"),
+    ("ifa_ema", "ifa"),
     ("ifa_stride64", "bilinear_stride64"),
     ("ifa_stride128", "bilinear_stride128"),
     ("deeplabv3plus_ifa", "deeplabv3plus"),
@@ -150,7 +153,7 @@ def finer(rows: Rows) -> list[str]:
     for row, seeds in rows.items():
         for size in ("960x720", "480x360"):
             both = [found["test"] for found in seeds.values() if f"{size} dense" in found["test"]]
-            for name, score in (("mIoU", _miou), ("mIoU within 3 px", _band)):
+            for name, score in SCORES.items():
                 found = [score(test[f"{size} dense"]) - score(test[f"{size} resized"]) for test in both]
                 if found:
                     lines.append(f"- `{row}` at {size}, {name}: {difference(found)}")
@@ -164,9 +167,20 @@ def refined(rows: Rows) -> list[str]:
         tests = [found["test"] for found in seeds.values() if "960x720 adaptive" in found["test"]]
         pairs = (("480x360", "480x360 resized"), ("960x720 adaptive", "960x720 resized"))
         for asked, coarse in pairs if tests else ():
-            for name, score in (("mIoU", _miou), ("mIoU within 3 px", _band)):
+            for name, score in SCORES.items():
                 found = [score(test[asked]) - score(test[coarse]) for test in tests]
                 lines.append(f"- `{row}` at {asked.split()[0]}, {name}: {difference(found)}")
+    return lines
+
+
+def scales(rows: Rows) -> list[str]:
+    """What testing at several scales, mirrored too, brought over testing once."""
+    lines = []
+    for row, seeds in rows.items():
+        tests = [found["test"] for found in seeds.values() if "480x360 scales" in found["test"]]
+        for name, score in SCORES.items() if tests else ():
+            found = [score(test["480x360 scales"]) - score(test["480x360"]) for test in tests]
+            lines.append(f"- `{row}`, {name}: {difference(found)}")
     return lines
 
 
@@ -176,10 +190,15 @@ def difference(found: list[float]) -> str:
     shown = ", ".join(f"{value:+.2f}" for value in points)
     if len(points) < 2:
         return f"{shown} (one seed: nothing can be claimed)"
-    mean, error = statistics.mean(points), statistics.stdev(points) / math.sqrt(len(points))
-    reach = QUANTILES[len(points)] * error
+    mean, reach = interval(points)
     verdict = "more" if mean > reach else "less" if mean < -reach else "no difference can be claimed"
     return f"{mean:+.2f} ± {reach:.2f} ({shown}): {verdict}"
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean, and how far the 95 % interval of Student's t reaches from it."""
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.mean(values), QUANTILES[len(values)] * error
 
 
 def _miou(test: dict[str, Any]) -> float:
@@ -188,6 +207,9 @@ def _miou(test: dict[str, Any]) -> float:
 
 def _band(test: dict[str, Any]) -> float:
     return float(test["bands"]["3"])
+
+
+SCORES = {"mIoU": _miou, "mIoU within 3 px": _band}
 
 
 def charted(rows: Rows) -> Rows:
@@ -227,6 +249,7 @@ def page(rows: Rows, name: str) -> str:
         ("### Against the nearest sibling, and a peer", against_siblings(rows)),
         ("### Asking every pixel", finer(rows)),
         ("### Refined at points", refined(rows)),
+        ("### Testing at several scales", scales(rows)),
         ("### By the width of the band", [f"![test mIoU over the width of the band]({name}-bands.svg)"]),
         ("### Validation while training", [f"![validation mIoU over the iterations]({name}-learning.svg)"]),
     ]
