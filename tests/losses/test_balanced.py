@@ -79,3 +79,12 @@ def test_weighted_by_the_batch_they_are_the_class_balanced_loss() -> None:
     torch.testing.assert_close(
         cross_entropy(logits, target, weight=weight), class_balanced_cross_entropy(logits, target), rtol=1e-6, atol=0
     )
+
+
+def test_double_precision_is_exact() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 3, 40, generator=generator, dtype=torch.float64)
+    target = torch.tensor([[0] * 3 + [1] * 7 + [2] * 30])
+    costs = F.cross_entropy(logits, target, reduction="none")
+    means = torch.stack([costs[target == label].mean() for label in range(3)])
+    assert class_balanced_cross_entropy(logits, target).item() == pytest.approx(means.mean().item(), rel=1e-13)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featalign.losses.cross_entropy import check_shapes, cross_entropy
+from featalign.losses.cross_entropy import check_batch, cross_entropy
 from featalign.spec import IGNORE_INDEX
 
 
@@ -22,11 +22,11 @@ def class_balanced_cross_entropy(logits: Tensor, target: Tensor, *, ignore_index
         target: class ids (B, ...) in 0 … K-1 or ``ignore_index``.
 
     Raises:
-        ValueError: if the shapes do not belong together.
+        ValueError: if logits and target do not belong together, or a label is of no class.
     """
-    check_shapes(logits, target, None)
+    check_batch(logits, target, None, ignore_index, waits=True)
     pixels = torch.bincount(target[target != ignore_index].flatten(), minlength=logits.shape[1])
-    return cross_entropy(logits, target, ignore_index=ignore_index, weight=1 / pixels.clamp_min(1))
+    return cross_entropy(logits, target, ignore_index=ignore_index, weight=1 / pixels.clamp_min(1).double())
 
 
 def balanced_weights(pixels: Tensor) -> Tensor:

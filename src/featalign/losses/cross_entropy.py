@@ -27,9 +27,9 @@ def cross_entropy(
         A scalar in float32 (float64 for float64 logits).
 
     Raises:
-        ValueError: if the shapes of logits, target and weight do not belong together.
+        ValueError: if logits, target and weight do not belong together, see :func:`check_batch`.
     """
-    check_shapes(logits, target, weight)
+    check_batch(logits, target, weight, ignore_index)
     target = target.long()
     logits = at_least_float32(logits)
     weight = weight if weight is None else weight.to(logits)
@@ -45,8 +45,25 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def check_shapes(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    """Raises ValueError unless logits are (B, K, ...), target (B, ...) and weight (K,) or None."""
+def check_batch(
+    logits: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, *, waits: bool = False
+) -> None:
+    """Refuse what no loss could be computed of.
+
+    Labels are looked at only where that is free: on the CPU, and for losses that wait for the device anyway. On a GPU
+    every other loss would have to wait at each step; there PyTorch's kernel stops at such a label
+    ("device-side assert").
+
+    Args:
+        logits: (B, K, ...).
+        target: class ids (B, ...) in 0 … K-1 or ``ignore_index``, of any integer type.
+        weight: (K,) or None.
+        ignore_index: the label that counts nowhere.
+        waits: whether the loss reads numbers off the device.
+
+    Raises:
+        ValueError: if shapes, types or labels are not such.
+    """
     shape = tuple(logits.shape)
     if len(shape) < 2 or (shape[0], *shape[2:]) != tuple(target.shape):
         raise ValueError(
@@ -55,3 +72,16 @@ def check_shapes(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
         )
     if weight is not None and tuple(weight.shape) != (shape[1],):
         raise ValueError(f"got weight {tuple(weight.shape)}; expected one number for each of the {shape[1]} classes")
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise ValueError(f"got target of type {target.dtype}; expected integer class ids")
+    if (waits or target.device.type == "cpu") and not torch.compiler.is_compiling():
+        _check_labels(target.long(), shape[1], ignore_index)
+
+
+def _check_labels(target: Tensor, classes: int, ignore_index: int) -> None:
+    strays = ((target < 0) | (target >= classes)) & (target != ignore_index)
+    if strays.any():
+        raise ValueError(
+            f"got labels {target[strays].unique()[:5].tolist()} in the target; expected ids of the {classes} classes, "
+            f"0 … {classes - 1}, or {ignore_index} to leave a pixel out"
+        )

@@ -24,7 +24,7 @@ def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0, ignore_ind
         A scalar in float32 (float64 for float64 logits); an attached 0 without a valid pixel.
 
     Raises:
-        ValueError: if the shapes do not belong together, or smooth is negative.
+        ValueError: if logits and target do not belong together, a label is of no class, or smooth is negative.
     """
     if smooth < 0:
         raise ValueError(f"got smooth={smooth}; expected >= 0")

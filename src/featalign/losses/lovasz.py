@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from featalign.losses.cross_entropy import check_batch
 from featalign.losses.probabilities import valid_probabilities
 from featalign.spec import IGNORE_INDEX
 
@@ -34,11 +35,12 @@ def lovasz_softmax(
         A scalar in float32 (float64 for float64 logits); an attached 0 without a valid pixel.
 
     Raises:
-        ValueError: if the shapes do not belong together, or ``classes`` is neither.
+        ValueError: if logits and target do not belong together, a label is of no class, or ``classes`` is neither.
     """
     if classes not in ("present", "all"):
         raise ValueError(f'got classes="{classes}"; expected "present" or "all"')
     if per_image and len(target):
+        check_batch(logits, target, None, ignore_index, waits=True)
         pairs = zip(logits.split(1), target.split(1), strict=True)
         losses = torch.stack([lovasz_softmax(*pair, classes=classes, ignore_index=ignore_index) for pair in pairs])
         labelled = (target != ignore_index).flatten(1).any(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from featalign.losses.cross_entropy import at_least_float32, check_shapes, cross_entropy
+from featalign.losses.cross_entropy import at_least_float32, check_batch, cross_entropy
 from featalign.losses.probabilities import true_class_probability
 from featalign.spec import IGNORE_INDEX
 
@@ -35,11 +35,11 @@ def ohem_cross_entropy(
         weight: (K,), what a kept pixel of each class counts in the mean; the mining does not see it.
 
     Raises:
-        ValueError: if the shapes do not belong together, or threshold or min_kept is out of range.
+        ValueError: if logits, target and weight do not belong together, or threshold or min_kept is out of range.
     """
     if not 0 <= threshold <= 1 or min_kept < 0:
         raise ValueError(f"got threshold={threshold}, min_kept={min_kept}; expected 0 <= threshold <= 1, min_kept >= 0")
-    check_shapes(logits, target, weight)
+    check_batch(logits, target, weight, ignore_index)
     target = target.long()
     if min_kept and target.numel():
         kept = _hard_pixels(logits.detach(), target, threshold, min_kept, ignore_index)

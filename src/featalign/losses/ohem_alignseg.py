@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from featalign.losses.cross_entropy import at_least_float32, check_shapes, cross_entropy
+from featalign.losses.cross_entropy import at_least_float32, check_batch, cross_entropy
 from featalign.losses.probabilities import true_class_probability
 from featalign.spec import IGNORE_INDEX
 
@@ -41,14 +41,14 @@ def ohem_cross_entropy_alignseg(
         weight: (K,), what a kept pixel of each class counts in the mean; the mining does not see it.
 
     Raises:
-        ValueError: if the shapes do not belong together, or a number is out of range.
+        ValueError: if logits, target and weight do not belong together, or a number is out of range.
     """
     if not 0 <= threshold <= 1 or min_kept < 0 or factor < 1:
         raise ValueError(
             f"got threshold={threshold}, min_kept={min_kept}, factor={factor}; "
             "expected 0 <= threshold <= 1, min_kept >= 0, factor >= 1"
         )
-    check_shapes(logits, target, weight)
+    check_batch(logits, target, weight, ignore_index)
     target = target.long()
     if target.numel():
         probability = torch.softmax(at_least_float32(logits.detach()), dim=1)

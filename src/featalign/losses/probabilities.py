@@ -7,18 +7,21 @@ import math
 import torch
 from torch import Tensor
 
-from featalign.losses.cross_entropy import at_least_float32, check_shapes
+from featalign.losses.cross_entropy import at_least_float32, check_batch
 
 
 def valid_probabilities(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """Probabilities (K, P) and class ids (P,) of the P valid pixels of a batch. Raises ValueError on other shapes.
+    """Probabilities (K, P) and class ids (P,) of the P valid pixels of a batch; waits for the device.
 
     Args:
         logits: (B, K, ...).
         target: class ids (B, ...) in 0 … K-1 or ``ignore_index``.
         ignore_index: the label that counts nowhere.
+
+    Raises:
+        ValueError: if shapes, types or labels are not such.
     """
-    check_shapes(logits, target, None)
+    check_batch(logits, target, None, ignore_index, waits=True)
     valid = target != ignore_index
     return torch.softmax(at_least_float32(logits.movedim(1, 0)[:, valid]), dim=0), target[valid].long()
 
