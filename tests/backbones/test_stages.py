@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -51,6 +52,15 @@ def test_border_cells_average_what_there_is():
         for j in range(4):
             mean = first[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean((1, 2))
             assert np.allclose(entered[0][0, :, i, j].numpy(), mean, atol=1e-5)
+
+
+def test_pooled_backbones_can_be_pickled():
+    pooled = Pyramid("resnet18", extra_stride=2).eval()
+    again = pickle.loads(pickle.dumps(pooled))
+    images = torch.randn(1, 3, 70, 45)
+    with torch.no_grad():
+        for level, wanted in zip(again(images), pooled(images), strict=True):
+            assert torch.equal(level, wanted)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "mobilenetv3_small_050"])

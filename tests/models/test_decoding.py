@@ -157,3 +157,33 @@ def test_memory_is_held_to(network, mode, budget):
     weights = 4 * sum(parameter.numel() for parameter in model.decoder.function.parameters())
     assert meter.peak - labels.nbytes <= budget + 2 * weights
     assert meter.peak - labels.nbytes > budget / 50  # the meter works
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_no_points_have_no_answers(model, images, gradients):
+    with torch.set_grad_enabled(gradients):
+        features = model.encode(images)
+        assert model.query(features, torch.rand(1, 0, 2)).shape == (2, 5, 0)
+        answers = model.query(features, torch.rand(2, 3, 0, 2))
+    assert answers.shape == (2, 5, 3, 0) and answers.requires_grad == gradients
+    assert answers.dtype == model.query(features, torch.rand(1, 1, 2)).dtype
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (torch.rand(3, 4, 2), r"points \(3, 4, 2\) for a batch of 2; expected \(2 or 1, …, 2\)"),
+        (torch.rand(1, 4, 3), r"points \(1, 4, 3\)"),
+        (torch.rand(4, 2), r"points \(4, 2\)"),
+        (torch.tensor([[[0.5, float("nan")]]]), "nan or infinity"),
+        (torch.tensor([[[0.5, float("inf")]]]), "nan or infinity"),
+    ],
+)
+def test_points_that_are_none(model, images, gradients, points, message):
+    with torch.set_grad_enabled(gradients):
+        features = model.encode(images)
+        with pytest.raises(ValueError, match=message):
+            model.query(features, points)
+        with pytest.raises(ValueError, match="for a batch of 1; expected"):
+            model.query(model.encode(images[:1]), torch.rand(2, 4, 2))

@@ -111,6 +111,13 @@ def test_images_that_are_not_images(images):
         small().encode(images)
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (1, 3, 0, 8), (2, 3, 8, 0)])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_images_of_nothing(shape, gradients):
+    with torch.set_grad_enabled(gradients), pytest.raises(ValueError, match="at least one image of at least one pixel"):
+        small().eval()(torch.zeros(shape))
+
+
 def test_wrong_decode_arguments():
     model = small().eval()
     features = model.encode(torch.zeros(1, 3, 8, 8))

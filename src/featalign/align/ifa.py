@@ -24,7 +24,17 @@ from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
 from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, fold, foldable, position_codes
 from featalign.errors import ConfigError, did_you_mean
 from featalign.layers import BatchNorm2d, Conv2d
-from featalign.ops import Box, PixelAxis, Queries, gather_sum, grid_queries, nearest, pixel_axes, point_queries
+from featalign.ops import (
+    Box,
+    PixelAxis,
+    Queries,
+    answers_at,
+    gather_sum,
+    grid_queries,
+    nearest,
+    pixel_axes,
+    point_queries,
+)
 
 Resample = Literal["nearest", "bilinear"]
 
@@ -111,14 +121,20 @@ class ImplicitFunction(nn.Module):
         return self.stream(levels, max_memory=max_memory).grid(rows, columns)
 
     def at(self, levels: Sequence[Tensor], points: Tensor, *, max_memory: int | None = None) -> Tensor:
-        """Answers at ``points`` (B or 1, …, 2), (x, y) in [0, 1]: (B, K, …); memory as in :meth:`forward`."""
-        flat = points.flatten(1, -2).to(coordinate_dtype(levels[0]))
-        if self._in_one(levels):
+        """Answers at ``points`` (B or 1, …, 2), (x, y) in [0, 1]: (B, K, …); memory as in :meth:`forward`.
+
+        Raises:
+            ValueError: for points of another shape, or (looked at on the CPU alone) not finite.
+        """
+
+        def ask(flat: Tensor) -> Tensor:
+            flat = flat.to(coordinate_dtype(levels[0]))
+            if not self._in_one(levels):
+                return self.stream(levels, max_memory=max_memory).points(flat)
             queries = point_queries(flat, [_shape(level) for level in levels], blend=self.blend)
-            answers = self._answer(levels, queries, (flat.shape[1], 1))
-        else:
-            answers = self.stream(levels, max_memory=max_memory).points(flat)
-        return answers.reshape(*answers.shape[:2], *points.shape[1:-1])
+            return self._answer(levels, queries, (flat.shape[1], 1)).flatten(2)
+
+        return answers_at(points, levels[0].shape[0], ask)
 
     def stream(self, levels: Sequence[Tensor], *, max_memory: int | None = None) -> Stream:
         """The answers to ``levels`` as in evaluation, piece by piece; without gradients, for a :attr:`foldable` one."""

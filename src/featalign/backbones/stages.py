@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -69,12 +70,14 @@ def pool_before_second_stage(body: nn.Module, name: str, *, level: int, factor: 
             "use extra_stride=1, or a residual network, convnext, swin, …"
         )
 
-    def pool(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-        x = inputs[0].permute(0, 3, 1, 2) if channels_last else inputs[0]
-        x = F.avg_pool2d(x, factor, ceil_mode=True)
-        return x.permute(0, 2, 3, 1) if channels_last else x
+    stage.register_forward_pre_hook(partial(_pool, factor=factor, channels_last=channels_last))
 
-    stage.register_forward_pre_hook(pool)
+
+def _pool(_: nn.Module, inputs: tuple[Tensor, ...], *, factor: int, channels_last: bool) -> Tensor:
+    """What a stage takes in, averaged: a hook that can be pickled."""
+    x = inputs[0].permute(0, 3, 1, 2) if channels_last else inputs[0]
+    x = F.avg_pool2d(x, factor, ceil_mode=True)
+    return x.permute(0, 2, 3, 1) if channels_last else x
 
 
 def _reader(body: Any, level: int) -> nn.Module | None:

@@ -25,7 +25,7 @@ from featalign.models.decoding import (
     resized,
     resized_in_one,
 )
-from featalign.ops import WHOLE, Box, PixelAxis, pixel_axes, sample_at
+from featalign.ops import WHOLE, Box, PixelAxis, answers_at, pixel_axes, sample_at
 from featalign.spec import Classes, Normalization
 
 if TYPE_CHECKING:
@@ -192,6 +192,9 @@ class Segmentor(nn.Module):
 
         Networks without an implicit function interpolate between cell centres (``align_corners=False``); the outermost
         logits reach to the border. ``max_memory`` as in :meth:`decode`.
+
+        Raises:
+            ValueError: for points of another shape, or (looked at on the CPU alone) not finite.
         """
         if self.implicit is not None:
             return self.implicit.at(features.maps, points, max_memory=max_memory)
@@ -199,12 +202,9 @@ class Segmentor(nn.Module):
             ask, values = partial(self.answer_points, features), self.point_values
         else:
             ask, values = partial(sample_at, self.native(features)), 4 + 3 * len(self.classes)
-        flat = points.flatten(1, -2)
-        if self.training or in_one(features):
-            logits = ask(flat)
-        else:
-            logits = self._pointwise(features, ask, values, max_memory).points(flat)
-        return logits.reshape(*logits.shape[:2], *points.shape[1:-1])
+        if not (self.training or in_one(features)):
+            ask = self._pointwise(features, ask, values, max_memory).points
+        return answers_at(points, features.maps[0].shape[0], ask)
 
     def answer_grid(self, features: Features, size: tuple[int, int] | None = None) -> Tensor:
         """Logits on the grid of the finest map for None, else ``decode(features, size, "dense")``."""
@@ -279,6 +279,8 @@ class Segmentor(nn.Module):
                 f"expected normalized float images (B, {self.in_channels}, H, W), "
                 f"got {str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}"
             )
+        if 0 in images.shape:
+            raise ValueError(f"expected at least one image of at least one pixel, got shape {tuple(images.shape)}")
 
 
 class AuxiliaryHead(nn.Sequential):

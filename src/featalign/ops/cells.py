@@ -83,9 +83,9 @@ def point_taps(coordinates: Tensor, cells: int, *, blend: bool = False) -> Taps:
     """
     position = coordinates * cells
     if not blend:
-        cell = position.floor().clamp(0, cells - 1)
+        cell = position.floor().long().clamp(0, cells - 1)
         offset = 2 * (position - cell) - 1
-        return Taps(cell.long()[..., None], offset[..., None], torch.ones_like(offset)[..., None])
+        return Taps(cell[..., None], offset[..., None], torch.ones_like(offset)[..., None])
     left = (position - 0.5).floor()
     return _two_taps(left.long(), 2 * (position - left) - 1, cells)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -110,6 +110,44 @@ def pixel_queries(
     if down * across > len(row):
         return _shared_by_batch(pairs, shapes, pairs, torch.arange(len(row), device=row.device))
     return _shared_by_batch(pairs, shapes, _tile(taps, down, across), row % down * across + column % across)
+
+
+def answers_at(points: Tensor, batch: int, ask: Callable[[Tensor], Tensor]) -> Tensor:
+    """What ``ask`` answers, (B, K, N) at (B or 1, N, 2), at points of any number, none too.
+
+    Args:
+        points: (B or 1, …, 2), (x, y) in [0, 1].
+        batch: B.
+        ask: the answers at one list of points.
+
+    Returns:
+        (B, K, …).
+
+    Raises:
+        ValueError: for points of another shape, or that are not finite, see :func:`check_points`.
+    """
+    check_points(points, batch)
+    flat = points.flatten(1, -2)
+    if flat.shape[1]:
+        answers = ask(flat)
+    else:  # asked at some point that is then left out: classes, type and graph are those of all answers
+        answers = ask(flat.new_zeros(1, 1, 2))[:, :, :0]
+    return answers.reshape(*answers.shape[:2], *points.shape[1:-1])
+
+
+def check_points(points: Tensor, batch: int) -> None:
+    """Refuse points that are not (``batch`` or 1, …, 2), or not finite. Raises ValueError.
+
+    Their values are looked at on the CPU alone: elsewhere that would wait for the device, and the answer at a point
+    that is not finite is undefined.
+    """
+    if points.ndim < 3 or points.shape[-1] != 2 or points.shape[0] not in (1, batch):
+        first = "1" if batch == 1 else f"{batch} or 1"
+        raise ValueError(
+            f"got points {tuple(points.shape)} for a batch of {batch}; expected ({first}, …, 2), (x, y) in [0, 1]"
+        )
+    if points.device.type == "cpu" and not torch.compiler.is_compiling() and not points.isfinite().all():
+        raise ValueError("got points with nan or infinity; expected (x, y) in [0, 1]")
 
 
 def point_queries(points: Tensor, shapes: Shapes, *, blend: bool = False) -> Queries:
