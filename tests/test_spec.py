@@ -57,6 +57,10 @@ def test_normalization_by_channels():
 def test_hints():
     assert did_you_mean("bilinaer", ["bilinear", "nearest"]) == 'did you mean "bilinear"?'
     assert did_you_mean("zzz", ["b", "a"]) == "expected one of: a, b"
+    assert did_you_mean("fnp", ["fpn", "sfnet"]) == 'did you mean "fpn"?'
+    assert did_you_mean("unet", ["fpn", "sfnet"]) == "expected one of: fpn, sfnet"
+    assert did_you_mean("zzz", map(str, range(10, 90))).endswith("28, 29, … and 60 more")
+    assert did_you_mean(None, ["a"]) == "expected one of: a"
 
 
 def test_normalization_from_json_knows_older_files() -> None:

@@ -6,7 +6,12 @@ The command line prints these as one line and exits with code 2; every other exc
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Sequence
+
+_LISTED = 20  # names in a message
+_SHORT = 3
+_KIND = {0: "non-negative", 1: "positive"}
 
 
 class FeatalignError(Exception):
@@ -38,12 +43,39 @@ def said(error: Exception, *, length: int = 300) -> str:
     return next((line for line in lines if line and not line.endswith(":")), type(error).__name__)[:length]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The hint that ends an error about an unknown ``name``: its nearest spelling, else everything there is.
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The hint that ends an error about an unknown ``name``: its nearest spelling, else what there is, at most twenty.
 
     >>> did_you_mean("bilinaer", ["bilinear", "nearest"])
     'did you mean "bilinear"?'
     """
     options = sorted(known)
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    return f'did you mean "{near[0]}"?' if near else f"expected one of: {', '.join(options)}"
+    spelt = str(name)
+    alike = 0.6 if len(spelt) <= _SHORT else 0.7  # one letter of three may be wrong
+    near = difflib.get_close_matches(spelt, options, n=1, cutoff=alike)
+    if near:
+        return f'did you mean "{near[0]}"?'
+    more = f", … and {len(options) - _LISTED} more" if len(options) > _LISTED else ""
+    return f"expected one of: {', '.join(options[:_LISTED])}{more}"
+
+
+def check_count(*, least: int = 1, **options: int) -> None:
+    """Raises ConfigError, naming the option, unless each is a whole number of at least ``least``, 1 or 0."""
+    for option, value in options.items():
+        if not _counts(value, least):
+            raise ConfigError(f"{option} must be a {_KIND[least]} whole number, got {value!r}")
+
+
+def check_counts(**options: Sequence[int]) -> None:
+    """Raises ConfigError, naming the option, unless each is one positive whole number or several."""
+    for option, values in options.items():
+        row = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+        if not (row and all(_counts(value, 1) for value in values)):
+            raise ConfigError(f"{option} must be positive whole numbers, at least one, got {values!r}")
+
+
+def _counts(value: object, least: int) -> bool:
+    try:
+        return operator.index(value) >= least  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        return False

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import featalign
 from featalign.errors import ConfigError, WeightsError
@@ -133,8 +135,28 @@ def test_wrong_decode_arguments():
         ({"name": "fnp"}, 'did you mean "fpn"'),
         ({"widht": 64}, 'no option "widht": did you mean "width"'),
         ({"align": "bilinaer"}, 'did you mean "bilinear"'),
-        ({"encoding": "sin"}, "position encoding"),
-        ({"blend": "cubic"}, "resampling"),
+        ({"encoding": "sin"}, 'unknown encoding "sin" for model "fpn": did you mean "sine"'),
+        ({"blend": "cubic"}, 'unknown blend "cubic"'),
+        ({"align": "carafe", "blend": "nearst"}, 'unknown blend "nearst" for model "fpn": did you mean "nearest"'),
+        ({"name": "alignseg", "context": "none", "merge": "bogus"}, "expected one of: concat, sum"),
+        ({"align": nn.Conv2d}, 'align of model "fpn" must be one of ifa, .*carafe; got <class'),
+        ({"align": None}, "must be one of ifa, .*; got None"),
+        ({"name": "semantic_fpn", "align": 3}, "or a factory of your own; got 3"),
+        ({"backbone": "timm/resnet10t.c3_in1k"}, r'"timm/resnet10t\.c3_in1k": did you mean "resnet10t"'),
+        ({"backbone": "zzzz"}, r"^.{1,700}, … and \d+ more$"),
+        ({"width": "a"}, "width must be a positive whole number, got 'a'"),
+        ({"name": "semantic_fpn", "width": "a"}, "width must be a positive whole number, got 'a'"),
+        ({"name": "semantic_fpn", "extra_convolutions": -1}, "extra_convolutions must be a non-negative whole number"),
+        ({"hidden": ()}, r"hidden must be positive whole numbers, at least one, got \(\)"),
+        ({"hidden": (8, 0)}, "hidden must be"),
+        ({"aspp": -1}, "aspp must be a non-negative"),
+        ({"in_channels": 0}, "in_channels must be a positive"),
+        ({"name": "pspnet", "bins": ()}, "bins must be positive whole numbers"),
+        ({"name": "pspnet", "bins": (0,)}, "bins must be positive whole numbers"),
+        ({"name": "deeplabv3plus", "dilations": (0,)}, "dilations must be positive whole numbers"),
+        ({"classes": []}, "at least 1, got none"),
+        ({"classes": "abc"}, "how many there are, or their names; got 'abc'"),
+        ({"classes": 2.5}, "how many there are, or their names"),
         ({"width": 0}, "positive"),
         ({"classes": 0}, "at least 1"),
     ],
@@ -143,6 +165,10 @@ def test_misspelt_options(options, message):
     arguments = {"name": "fpn", "classes": 3, "backbone": "resnet10t", **options}
     with pytest.raises(ConfigError, match=message):
         create_model(**arguments)
+
+
+def test_a_number_of_classes_of_any_integer_type():
+    assert len(create_model("fpn", classes=np.int64(5), backbone="test_resnet", width=8, hidden=(8,)).classes) == 5
 
 
 def test_names_and_options_are_listed():

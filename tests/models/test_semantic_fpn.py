@@ -77,7 +77,7 @@ def test_fuse_of_the_users_own(name, tmp_path):
         ({"name": "semantic_fpn", "context": "psq"}, 'unknown context "psq".*did you mean "psp"'),
         ({"name": "fapn", "context": "psp"}, 'no option "context"'),
         ({"name": "semantic_fpn", "align": "fapn", "width": 20}, "20 channels cannot share offsets in 8 groups"),
-        ({"name": "semantic_fpn", "norm": "LN"}, 'unknown normalization "LN"'),
+        ({"name": "semantic_fpn", "norm": "LN"}, 'unknown norm "LN" for model "semantic_fpn"'),
         ({"name": "fapn_realtime", "join": "sum"}, 'unknown join "sum"'),
     ],
 )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
 from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, fold, foldable, position_codes
-from featalign.errors import ConfigError, did_you_mean
+from featalign.errors import ConfigError, check_count, check_counts, did_you_mean
 from featalign.layers import BatchNorm2d, Conv2d
 from featalign.ops import (
     Box,
@@ -69,8 +69,8 @@ class ImplicitFunction(nn.Module):
         super().__init__()
         if resample not in get_args(Resample):
             raise ConfigError(f'unknown resampling "{resample}": {did_you_mean(resample, get_args(Resample))}')
-        if not hidden or min(*hidden, *level_channels, out_channels) < 1:
-            raise ConfigError(f"widths must be positive, got hidden={tuple(hidden)} for levels {tuple(level_channels)}")
+        check_counts(hidden=hidden, level_channels=level_channels)
+        check_count(out_channels=out_channels)
         self.level_channels = tuple(level_channels)
         self.hidden = tuple(hidden)
         self.blend = resample == "bilinear"

@@ -27,8 +27,9 @@ def create_body(name: str, in_channels: int, *, pretrained: bool | str, output_s
         ConfigError: for an unknown name, weights that cannot be had, or a backbone that cannot be used so.
     """
     known = _DEEP_STEM.get(name, name)
-    if not timm.is_model(known):
-        raise ConfigError(f'unknown backbone "{name}": {did_you_mean(name, [*timm.list_models(), *_DEEP_STEM])}')
+    if not isinstance(name, str) or not timm.is_model(known):
+        plain = str(name).removeprefix("timm/").partition(".")[0]  # as the hub writes it: timm/resnet18.a1_in1k
+        raise ConfigError(f'unknown backbone "{name}": {did_you_mean(plain, [*timm.list_models(), *_DEEP_STEM])}')
     options: dict[str, Any] = {"features_only": True, "in_chans": in_channels, **pretrained_options(pretrained)}
     if name in _DEEP_STEM:
         options |= {"stem_type": "deep", "stem_width": 64}

@@ -25,7 +25,7 @@ from featalign.backbones.stages import (
     round_pooling_up,
     undilated,
 )
-from featalign.errors import ConfigError
+from featalign.errors import ConfigError, check_count
 
 _FIRST = 4  # stride of the first stage
 
@@ -69,6 +69,7 @@ class Pyramid(nn.Module):
         extra_stride: int = 1,
     ) -> None:
         super().__init__()
+        check_count(in_channels=in_channels)
         check_changes(output_stride, extra_stride)
         self.body = create_body(name, in_channels, pretrained=pretrained, output_stride=output_stride)
         self.in_channels = in_channels

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from featalign.errors import check_counts
 from featalign.layers import conv_norm_relu
 
 
@@ -35,6 +36,7 @@ class ASPP(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        check_counts(dilations=dilations)
         self.image = conv_norm_relu(in_channels, inner)
         self.point = conv_norm_relu(in_channels, inner)
         self.atrous = nn.ModuleList(conv_norm_relu(in_channels, inner, 3, dilation=rate) for rate in dilations)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.context.pooling import pool_to_bins
+from featalign.errors import check_counts
 from featalign.layers import conv_norm_relu
 
 
@@ -43,6 +44,7 @@ class PyramidPooling(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        check_counts(bins=bins)
         inner = inner or max(1, in_channels // len(bins))
         layers = 3 if activation else 2
         self.bins = tuple(bins)

@@ -24,7 +24,7 @@ from featalign.context.aligncm import AlignCM, Merge
 from featalign.context.aspp import ASPP
 from featalign.context.psp import PyramidPooling
 from featalign.context.rcca import RCCA
-from featalign.errors import ConfigError, did_you_mean
+from featalign.errors import ConfigError, check_count, did_you_mean
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
 from featalign.ops.warp import Sampling
 from featalign.spec import Classes
@@ -97,7 +97,7 @@ def alignseg(
     classes: Classes,
     *,
     backbone: str = "resnet50",
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     in_channels: int = 3,
     width: int = 256,
     align: FuseName | Fuse = "alignfa",
@@ -128,6 +128,7 @@ def alignseg(
     """
     if context not in get_args(Context):
         raise ConfigError(f'unknown context "{context}" for alignseg: {did_you_mean(context, get_args(Context))}')
+    check_count(width=width, bins=bins)
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained, ceil_pool=ceil_pool)
     contexts: dict[str, Callable[[int, int], nn.Module]] = {
         "aligncm": partial(AlignCM, bins=bins, aligned=align_context, merge=merge, sampling=sampling),

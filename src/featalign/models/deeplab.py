@@ -19,6 +19,7 @@ from featalign.align.encoding import Encoding, Frequencies
 from featalign.align.ifa import Resample
 from featalign.backbones import Pyramid
 from featalign.context.aspp import ASPP
+from featalign.errors import check_count, check_counts
 from featalign.layers import conv_norm_relu
 from featalign.models.implicit import Concatenate, Host, HostAlign, LogitMap, check_align
 from featalign.models.segmentor import AuxiliaryHead
@@ -67,7 +68,7 @@ def deeplabv3plus(
     *,
     align: HostAlign = "ifa",
     backbone: str = "resnet50",
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     in_channels: int = 3,
     width: int = 256,
     detail: int = 48,
@@ -104,6 +105,8 @@ def deeplabv3plus(
         ConfigError: for an unknown name, or strides that the backbone cannot be given.
     """
     check_align(align, "deeplabv3plus")
+    check_count(width=width, detail=detail)
+    check_counts(dilations=dilations)
     pyramid = Pyramid(
         backbone,
         in_channels=in_channels,

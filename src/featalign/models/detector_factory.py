@@ -17,7 +17,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from featalign.align.fapn import Norm
 from featalign.align.fuses import Fuse
 from featalign.backbones import normalization_of
-from featalign.errors import ConfigError, did_you_mean
+from featalign.errors import ConfigError, check_count, did_you_mean
 from featalign.models.box_precision import with_single_boxes
 from featalign.models.detector import Detector, SameSize, normalized
 from featalign.models.factory import as_classes
@@ -84,6 +84,7 @@ def create_detector(
     if point_head and not kind.masks:
         masked = " and ".join(other for other, its in _KINDS.items() if its.masks)
         raise ConfigError(f'"{name}" has no masks for a point_head to draw; {masked} have')
+    check_count(width=width)
     if width % kind.groups:
         raise ConfigError(f'"{name}" needs a width that is a multiple of {kind.groups}, got {width}')
     named = as_classes(classes)

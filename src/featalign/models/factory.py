@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from featalign.backbones import normalization_of
@@ -32,6 +34,7 @@ _BUILDERS: dict[str, Callable[..., Segmentor]] = {
     "semantic_fpn": semantic_fpn,
     "sfnet": sfnet,
 }
+_PARTS = ("align", "context")  # options of several networks, whose names may be another's
 
 
 def create_model(name: str, *, classes: int | Sequence[str] | Classes, **options: Any) -> Segmentor:
@@ -53,7 +56,7 @@ def create_model(name: str, *, classes: int | Sequence[str] | Classes, **options
     for option in options:
         if option not in known:
             raise ConfigError(f'model "{name}" has no option "{option}": {did_you_mean(option, known)}')
-    _check_parts(name, options)
+    _check_choices(name, options)
     model = builder(as_classes(classes), **options)
     chosen = known | options
     model.normalization = normalization_of(chosen["backbone"], model.in_channels, pretrained=chosen["pretrained"])
@@ -114,20 +117,35 @@ def _names(hint: Any) -> tuple[str, ...]:
     return tuple(name for part in parts for name in _names(part))
 
 
-def _check_parts(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse an aligner or a context that the network does not take, and say which networks do."""
-    choices = model_choices(name)
-    for option in ("align", "context"):
-        value, accepted = options.get(option), choices.get(option, ())
-        if not isinstance(value, str) or value in accepted:
+def _check_choices(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what an option that takes names does not take, also where the other options leave it without effect."""
+    for option, hint in get_type_hints(_builder(name)).items():
+        if option not in options or not _names(hint) or _admits(hint, options[option]):
             continue
+        value, accepted = options[option], _names(hint)
+        if not isinstance(value, str):
+            named = ", ".join(map(str, accepted)) + (", or a factory of your own" if _admits(hint, _names) else "")
+            raise ConfigError(f'{option} of model "{name}" must be one of {named}; got {value!r}')
         hosts = [host for host in list_models() if value in model_choices(host).get(option, ())]
-        if hosts:
+        if option in _PARTS and hosts:
             raise ConfigError(
                 f'model "{name}" does not take {option} "{value}"; it takes {", ".join(accepted)}; '
                 f'"{value}" goes with {", ".join(hosts)}'
             )
         raise ConfigError(f'unknown {option} "{value}" for model "{name}": {did_you_mean(value, accepted)}')
+
+
+def _admits(hint: Any, value: Any) -> bool:
+    """Whether a value is one that a type names; of other types only that there are such is known."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_admits(part, value) for part in get_args(hint))
+    if hint is NoneType:
+        return value is None
+    if get_origin(hint) is collections.abc.Callable:
+        return callable(value)
+    return not isinstance(hint, type) or isinstance(value, hint)
 
 
 def _builder(name: str) -> Callable[..., Segmentor]:
@@ -137,14 +155,26 @@ def _builder(name: str) -> Callable[..., Segmentor]:
 
 
 def as_classes(classes: int | Sequence[str] | Classes) -> Classes:
-    """Classes from their number or their names. Raises ConfigError if there is none."""
+    """Classes from their number or their names. Raises ConfigError if there is none, or they are neither."""
     if isinstance(classes, Classes):
-        return classes
-    if isinstance(classes, int):
-        if classes < 1:
-            raise ConfigError(f"classes must be at least 1, got {classes}")
-        return Classes.numbered(classes)
-    return Classes.named(classes)
+        named = classes
+    elif isinstance(classes, Sequence) and not isinstance(classes, str) and all(isinstance(n, str) for n in classes):
+        named = Classes.named(classes)
+    else:
+        named = Classes.numbered(_count(classes))
+    if not len(named):
+        raise ConfigError("classes must be at least 1, got none")
+    return named
+
+
+def _count(classes: Any) -> int:
+    try:
+        count = operator.index(classes)
+    except TypeError:
+        raise ConfigError(f"classes must be how many there are, or their names; got {classes!r}") from None
+    if count < 1:
+        raise ConfigError(f"classes must be at least 1, got {count}")
+    return count
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ from featalign.align.fuses import FaPNName, Fuse, fuse_factory
 from featalign.align.pathways import TopDown
 from featalign.align.resample import nearest_add
 from featalign.backbones import Pyramid
-from featalign.errors import ConfigError, did_you_mean
+from featalign.errors import ConfigError, check_count, did_you_mean
 from featalign.layers import conv_norm_relu
 from featalign.models.encoder_decoder import EncoderDecoder
 from featalign.models.semantic_fpn import assemble, semantic_decoder
@@ -34,7 +34,7 @@ def fapn(
     *,
     align: FaPNName = "fapn",
     backbone: str = "resnet50",
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     in_channels: int = 3,
     width: int = 256,
     head_width: int = 128,
@@ -58,6 +58,7 @@ def fapn(
         ConfigError: for an unknown name, or a width that 8 does not divide.
     """
     _known("fapn", align, get_args(FaPNName))
+    check_count(width=width, head_width=head_width)
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained)
     pathway, head = semantic_decoder(
         pyramid.channels,
@@ -85,7 +86,7 @@ def fapn_realtime(
     align: RealtimeAlign = "fapn",
     join: Join = "concat",
     backbone: str = "resnet18",
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     in_channels: int = 3,
     width: int = 128,
     head_width: int = 64,
@@ -107,6 +108,7 @@ def fapn_realtime(
         ConfigError: for an unknown name, or a width that 8 does not divide.
     """
     _known("fapn_realtime", align, get_args(RealtimeAlign))
+    check_count(width=width, head_width=head_width)
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained, strides=(8, 16, 32))
     fuses: dict[RealtimeAlign, Fuse] = {
         "fapn": partial(FaPNFuse, join=join, resize="nearest"),

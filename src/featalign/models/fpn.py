@@ -25,7 +25,7 @@ from featalign.align.ifa import Resample
 from featalign.align.resample import Deconvolution, UpsamplingModule
 from featalign.backbones import Pyramid
 from featalign.context import ASPP
-from featalign.errors import ConfigError, did_you_mean
+from featalign.errors import ConfigError, check_count, did_you_mean
 from featalign.layers import conv_norm_relu
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
 from featalign.spec import Classes
@@ -120,7 +120,7 @@ def fpn(
     *,
     align: Align = "ifa",
     backbone: str = "resnet50",
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     in_channels: int = 3,
     width: int = 256,
     hidden: Sequence[int] = (512, 256, 256),
@@ -152,6 +152,8 @@ def fpn(
     """
     if align not in get_args(Align):
         raise ConfigError(f'unknown align "{align}" for fpn: {did_you_mean(align, get_args(Align))}')
+    check_count(width=width)
+    check_count(aspp=aspp, least=0)
     pyramid = Pyramid(
         backbone,
         in_channels=in_channels,

@@ -23,6 +23,7 @@ from featalign.align.encoding import Encoding, Frequencies
 from featalign.align.ifa import Resample
 from featalign.backbones import Pyramid
 from featalign.context.ocr import ObjectContext
+from featalign.errors import check_count
 from featalign.layers import conv_norm_relu
 from featalign.models.implicit import Concatenate, Host, HostAlign, LogitMap, check_align
 from featalign.models.segmentor import AuxiliaryHead, Features
@@ -95,7 +96,7 @@ def hrnet(
     *,
     align: HostAlign = "ifa",
     backbone: str = "hrnet_w48",
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     in_channels: int = 3,
     width: int | None = None,
     hidden: Sequence[int] = (512, 256, 256),
@@ -127,6 +128,7 @@ def hrnet(
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained)
     branches = sum(pyramid.channels)
     width = branches if width is None else width
+    check_count(width=width)
     join: nn.Module | None = None
     decoder: ImplicitFunction | LogitMap
     if align == "ifa":
@@ -159,7 +161,7 @@ def hrnet_ocr(
     *,
     align: HostAlign = "ifa",
     backbone: str = "hrnet_w48",
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     in_channels: int = 3,
     width: int = 512,
     keys: int = 256,
@@ -187,6 +189,7 @@ def hrnet_ocr(
         align_corners: how the ``resized`` mode resizes.
     """
     check_align(align, "hrnet_ocr")
+    check_count(width=width, keys=keys)
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained)
     branches = sum(pyramid.channels)
     decoder: ImplicitFunction | LogitMap

@@ -17,6 +17,7 @@ from featalign.align.encoding import Encoding, Frequencies
 from featalign.align.ifa import Resample
 from featalign.backbones import Pyramid
 from featalign.context.psp import PyramidPooling
+from featalign.errors import check_count, check_counts
 from featalign.models.implicit import Host, HostAlign, LogitMap, check_align
 from featalign.models.segmentor import AuxiliaryHead
 from featalign.spec import Classes
@@ -68,7 +69,7 @@ def pspnet(
     *,
     align: HostAlign = "ifa",
     backbone: str = "resnet50",
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     in_channels: int = 3,
     width: int = 512,
     bins: Sequence[int] = (1, 2, 3, 6),
@@ -101,6 +102,8 @@ def pspnet(
         ConfigError: for an unknown name, or an output stride that the backbone cannot be given.
     """
     check_align(align, "pspnet")
+    check_count(width=width)
+    check_counts(bins=bins)
     pyramid = Pyramid(
         backbone,
         in_channels=in_channels,

@@ -21,6 +21,7 @@ from featalign.align.fuses import Fuse, FuseName, fuse_factory
 from featalign.align.pathways import Build, TopDown
 from featalign.backbones import Pyramid
 from featalign.context.contexts import ContextName, context_factory
+from featalign.errors import check_count
 from featalign.layers import Conv2d
 from featalign.models.encoder_decoder import EncoderDecoder
 from featalign.models.pointrend import PointRefined
@@ -77,7 +78,7 @@ def semantic_fpn(
     align: FuseName | Fuse = "nearest",
     context: Context = "none",
     backbone: str = "resnet50",
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     in_channels: int = 3,
     width: int = 256,
     head_width: int = 128,
@@ -106,6 +107,8 @@ def semantic_fpn(
     Raises:
         ConfigError: for an unknown name, or a width that a fuse cannot divide.
     """
+    check_count(width=width, head_width=head_width)
+    check_count(extra_convolutions=extra_convolutions, least=0)
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained)
     pathway, head = semantic_decoder(
         pyramid.channels,

@@ -11,6 +11,7 @@ from featalign.align.fuses import Fuse, FuseName, fuse_factory
 from featalign.align.sfnet import SFNetHead
 from featalign.backbones import Pyramid
 from featalign.context.psp import PyramidPooling
+from featalign.errors import check_count
 from featalign.models.encoder_decoder import EncoderDecoder
 from featalign.spec import Classes
 
@@ -20,7 +21,7 @@ def sfnet(
     *,
     align: FuseName | Fuse = "sfnet",
     backbone: str = "resnet18",
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     in_channels: int = 3,
     width: int = 128,
     auxiliary: bool = True,
@@ -42,6 +43,7 @@ def sfnet(
     Raises:
         ConfigError: for an unknown name, or a width that a fuse cannot divide.
     """
+    check_count(width=width)
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained)
     context = PyramidPooling(pyramid.channels[-1], width, inner=width, kernel=1, activation=False, align_corners=True)
     head = SFNetHead(pyramid.channels, len(classes), context=context, width=width, fuse=fuse_factory(align))

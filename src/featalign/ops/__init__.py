@@ -6,7 +6,16 @@ from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_taps, nea
 from featalign.ops.deform import deform_conv
 from featalign.ops.gather import gather_rows, gather_sum
 from featalign.ops.products import pointwise, product
-from featalign.ops.queries import Queries, Window, answers_at, grid_queries, phases, pixel_queries, point_queries, windows
+from featalign.ops.queries import (
+    Queries,
+    Window,
+    answers_at,
+    grid_queries,
+    phases,
+    pixel_queries,
+    point_queries,
+    windows,
+)
 from featalign.ops.resize import LinearTaps, linear_taps, resize
 from featalign.ops.sampling import sample_at
 from featalign.ops.uncertain import class_margin, draw_uncertain, mask_margin

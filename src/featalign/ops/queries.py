@@ -128,10 +128,8 @@ def answers_at(points: Tensor, batch: int, ask: Callable[[Tensor], Tensor]) -> T
     """
     check_points(points, batch)
     flat = points.flatten(1, -2)
-    if flat.shape[1]:
-        answers = ask(flat)
-    else:  # asked at some point that is then left out: classes, type and graph are those of all answers
-        answers = ask(flat.new_zeros(1, 1, 2))[:, :, :0]
+    # Of none: asked at some point that is then left out, so that classes, type and graph are those of all answers.
+    answers = ask(flat) if flat.shape[1] else ask(flat.new_zeros(1, 1, 2))[:, :, :0]
     return answers.reshape(*answers.shape[:2], *points.shape[1:-1])
 
 
