@@ -24,8 +24,6 @@ from featalign.training import Recipe
 class Pointwise(Segmentor):
     """One convolution, at stride 1."""
 
-    auxiliary = None
-
     def __init__(self, classes: Classes, *, in_channels: int) -> None:
         super().__init__(classes, in_channels=in_channels, strides=(1,), auto_mode="resized")
         self.backbone = nn.Conv2d(in_channels, len(classes), 1)
@@ -61,6 +59,15 @@ def test_created_stored_and_named_by_a_recipe(tmp_path):
         create_model("pointwise", classes=2, widht=3)
     recipe = Recipe.from_content({"model": {"name": "pointwise"}})
     assert isinstance(build_model(recipe, Classes.numbered(3)), Pointwise)
+
+
+def test_a_network_answers_and_encodes():
+    class Half(Segmentor):
+        def native(self, features):
+            return features.maps[0]
+
+    with pytest.raises(TypeError, match="encode"):
+        Half(Classes.numbered(2), in_channels=3, strides=(1,), auto_mode="resized")
 
 
 def test_refusals():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from pathlib import Path
 
@@ -122,6 +123,17 @@ def test_adaptive_asks_where_two_classes_are_nearly_equal(images):
     best = resized.topk(2, 1).values
     margin = best[:, 0] - best[:, 1]
     assert margin[asked].max() <= margin[~asked].min() + 1e-5
+
+
+@pytest.mark.parametrize("mode", ["auto", *MODES])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_shapes_alone(model, mode, gradients):
+    empty = copy.deepcopy(model).to("meta")
+    with torch.set_grad_enabled(gradients):
+        features = empty.encode(torch.empty(2, 3, *SIZE, device="meta"))
+        assert empty.decode(features, (9, 7), mode).shape == (2, 5, 9, 7)
+        labels = empty.labels(features, (9, 7), mode)
+    assert labels.shape == (2, 9, 7) and labels.dtype == torch.uint8 and labels.is_meta
 
 
 @pytest.mark.parametrize("arguments", [{"effort": 1.1}, {"effort": -0.1}])

@@ -75,8 +75,6 @@ class ReadTwice(nn.Module):
 
 
 class Reads(Segmentor):
-    auxiliary = None
-
     def __init__(self, part: nn.Module) -> None:
         super().__init__(Classes.numbered(4), in_channels=3, strides=(1,), auto_mode="resized")
         self.part = part

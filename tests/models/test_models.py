@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -125,8 +126,34 @@ def test_wrong_decode_arguments():
     features = model.encode(torch.zeros(1, 3, 8, 8))
     with pytest.raises(ValueError, match='did you mean "dense"'):
         model.decode(features, mode="dens")
-    with pytest.raises(ValueError, match="at least"):
+    with pytest.raises(ConfigError, match="at least"):
         model.decode(features, size=(0, 4))
+
+
+@pytest.mark.parametrize("size", [(8, 8, 8), 8, (8.0, 5.0), "ab"], ids=str)
+def test_sizes_that_are_none(size):
+    model = small().eval()
+    features = model.encode(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ConfigError, match=r"size must be two whole numbers \(height, width\), got"):
+        model.decode(features, size)
+
+
+@pytest.mark.parametrize("size", [None, (4, 4)])
+@pytest.mark.parametrize("box", [(0, 0, 1), (0, 0, 1, math.nan), (0, math.inf, 1, 1), 1, "abcd"], ids=str)
+def test_boxes_that_are_none(box, size):
+    model = small().eval()
+    features = model.encode(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ConfigError, match=r"expected a box \(left, top, right, bottom\) within 0 … 1"):
+        model.decode(features, size, box=box)
+
+
+@pytest.mark.filterwarnings("ignore")  # what a trace freezes
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_trace_at_the_images_own_size(gradients):
+    model, images = small().eval(), torch.randn(1, 3, 40, 56)
+    with torch.set_grad_enabled(gradients):
+        traced = torch.jit.trace(model, images, check_trace=False)
+        assert torch.allclose(traced(images), model(images), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ class ImplicitFunction(nn.Module):
         Returns:
             ``(B, K, *size)``, channels last.
         """
-        rows, columns = pixel_axes(size or _shape(levels[0]), box)
+        rows, columns = pixel_axes(_shape(levels[0]) if size is None else size, box)
         if self._in_one(levels):
             return self._whole(levels, rows, columns)
         return self.stream(levels, max_memory=max_memory).grid(rows, columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featalign.align import ImplicitFunction
-from featalign.errors import did_you_mean
+from featalign.errors import ConfigError, did_you_mean
 from featalign.layers import BatchNorm2d
 from featalign.models.adaptive import EFFORT, adaptive_labels, adaptive_logits
 from featalign.models.asking import Answers, Pointwise, pixel_points
@@ -25,7 +25,7 @@ from featalign.models.decoding import (
     resized,
     resized_in_one,
 )
-from featalign.ops import WHOLE, Box, PixelAxis, answers_at, pixel_axes, sample_at
+from featalign.ops import Box, PixelAxis, answers_at, checked_box, pixel_axes, sample_at
 from featalign.spec import Classes, Normalization
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Features(NamedTuple):
     deep: Tensor | None = None
 
 
-class Segmentor(nn.Module):
+class Segmentor(nn.Module, ABC):
     """Base of the networks.
 
     Images are float (B, in_channels, H, W), normalized with :attr:`normalization`, of any size from one pixel up.
@@ -57,7 +57,9 @@ class Segmentor(nn.Module):
         config: the keyword arguments of ``create_model`` that build this network again.
         classes: names and colours of the K classes.
         strides: pitch of the maps that :meth:`encode` gives, in input pixels.
-        auto_mode: what ``mode="auto"`` means for this network.
+        auto_mode: what ``mode="auto"`` means for this network; ``adaptive`` where nothing else rules it out, see
+            :meth:`decode`.
+        auxiliary: head for training, or None.
         folded: whether batch norms were folded into convolutions, see :meth:`optimized`: for evaluation only.
         point_values: how many numbers :meth:`answer_points` holds per point; 0 for networks without it.
     """
@@ -84,6 +86,7 @@ class Segmentor(nn.Module):
         self.auto_mode = auto_mode
         self.align_corners = align_corners
         self.config = {}
+        self.auxiliary = None
 
     @abstractmethod
     def encode(self, images: Tensor) -> Features:
@@ -137,8 +140,11 @@ class Segmentor(nn.Module):
             size: (height, width) of the answer, any; default the input's, or the box's at the input's resolution.
             mode: ``dense`` asks the network at every output pixel, ``resized`` resizes the answer on the finest map's
                 grid bilinearly, ``adaptive`` is resized with the network's own answer where that is not to be trusted,
-                ``auto`` is the better of the first two for this network (docs/resolution.md). Networks without an
-                implicit function have no answer between their cells: there, all modes are ``resized``.
+                ``auto`` is what measurement chose for this network (docs/resolution.md): ``dense`` for a seamless
+                implicit function, ``adaptive`` for a point head, ``resized`` for all others. Adaptive answers have no
+                gradients: where these are on, in training, in traced programs and on the device ``meta``, ``auto`` of
+                a point head is ``resized`` too, also in evaluation. Networks with neither function nor point head have
+                no answer between their cells: there, all modes are ``resized``.
             box: (left, top, right, bottom) in [0, 1] of the image: the answer covers this part alone. Where its pixels
                 are pixels of the whole image's grid, it is the crop of the whole image's answer.
             max_memory: bytes that may be held besides features and answer, in evaluation without gradients; default
@@ -146,8 +152,8 @@ class Segmentor(nn.Module):
             effort: of ``adaptive`` alone: the largest share of the pixels that is asked, from 0 (``resized``) to 1.
 
         Raises:
-            ValueError: for an unknown mode, a size below 1, a box that is none, an effort beyond 0 … 1, or less memory
-                than one pixel needs.
+            ConfigError: for an unknown mode, what is no size or no box, an effort beyond 0 … 1, or less memory than
+                one pixel needs.
         """
         rows, columns, mode = self._request(features, size, mode, box, effort)
         if mode == "adaptive":
@@ -180,7 +186,7 @@ class Segmentor(nn.Module):
         uint8 up to 256 classes, int16 up to 32768, int64 beyond. Arguments as of :meth:`decode`.
         """
         rows, columns, mode = self._request(features, size, mode, box, effort)
-        if self.training:
+        if self.training or features.maps[0].is_meta:
             return as_labels(self.decode(features, size, mode, box=box, effort=effort))
         if mode == "adaptive":
             return adaptive_labels(self, features, rows, columns, effort=effort, max_memory=max_memory)
@@ -226,22 +232,20 @@ class Segmentor(nn.Module):
     def _request(
         self, features: Features, size: tuple[int, int] | None, mode: Mode, box: Box | None, effort: float
     ) -> tuple[PixelAxis, PixelAxis, Mode]:
-        """Rows and columns of the answer, and the mode that applies. Raises ValueError."""
+        """Rows and columns of the answer, and the mode that applies. Raises ConfigError."""
         if mode not in get_args(Mode):
-            raise ValueError(f'unknown mode "{mode}": {did_you_mean(mode, get_args(Mode))}')
+            raise ConfigError(f'unknown mode "{mode}": {did_you_mean(mode, get_args(Mode))}')
         if not 0 <= effort <= 1:
-            raise ValueError(f"effort must be within 0 … 1, got {effort}")
+            raise ConfigError(f"effort must be within 0 … 1, got {effort}")
         if size is None:
-            left, top, right, bottom = box or WHOLE
-            size = (max(1, round(features.size[0] * (bottom - top))), max(1, round(features.size[1] * (right - left))))
-            size = features.size if box is None else size
+            size = features.size if box is None else _pixels(features.size, checked_box(box))
         rows, columns = pixel_axes(size, box)
         at_once = self.training or in_one(features)
         if mode == "adaptive" and (self.training or torch.compiler.is_compiling()):
-            raise ValueError('mode "adaptive" is for evaluation: call eval() first, or take "dense" or "resized"')
+            raise ConfigError('mode "adaptive" is for evaluation: call eval() first, or take "dense" or "resized"')
         if mode == "auto":
             mode = "resized" if self.auto_mode == "adaptive" and at_once else self.auto_mode
-        if mode == "adaptive" and len(self.classes) == 1:  # one class leaves no doubt
+        if mode == "adaptive" and (len(self.classes) == 1 or features.maps[0].is_meta):  # nothing to doubt
             mode = "resized"
         return rows, columns, (mode if self.implicit is not None or self.point_values else "resized")
 
@@ -281,6 +285,12 @@ class Segmentor(nn.Module):
             )
         if 0 in images.shape:
             raise ValueError(f"expected at least one image of at least one pixel, got shape {tuple(images.shape)}")
+
+
+def _pixels(size: tuple[int, int], box: Box) -> tuple[int, int]:
+    """How many rows and columns of an image of ``size`` a box covers, at least one each."""
+    left, top, right, bottom = box
+    return max(1, round(size[0] * (bottom - top))), max(1, round(size[1] * (right - left)))
 
 
 class AuxiliaryHead(nn.Sequential):

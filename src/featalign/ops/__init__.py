@@ -1,6 +1,6 @@
 """Functions for the papers' equations: no parameters, no state, no files."""
 
-from featalign.ops.axes import WHOLE, Box, PixelAxis, pixel_axes, pixel_axis
+from featalign.ops.axes import WHOLE, Box, PixelAxis, checked_box, pixel_axes, pixel_axis
 from featalign.ops.carafe import carafe
 from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_taps, nearest, point_taps
 from featalign.ops.deform import deform_conv
@@ -31,6 +31,7 @@ __all__ = [
     "Window",
     "answers_at",
     "carafe",
+    "checked_box",
     "class_margin",
     "cross_cells",
     "cross_offsets",

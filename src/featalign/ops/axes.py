@@ -5,11 +5,14 @@ exactly, in whole images, boxes and tiles alike, and without freezing a size in 
 from __future__ import annotations
 
 import math
+import operator
 from fractions import Fraction
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from featalign.errors import ConfigError
 
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
@@ -63,14 +66,39 @@ def pixel_axes(size: tuple[int, int], box: Box | None = None) -> tuple[PixelAxis
     """Rows and columns of a grid of ``size`` (height, width) over ``box`` (left, top, right, bottom) in [0, 1].
 
     Raises:
-        ValueError: for a size below 1, or a box that is empty or not within the image.
+        ConfigError: for what is no size, or below 1; for what is no box, or empty or not within the image.
     """
-    if min(size) < 1:
-        raise ValueError(f"size must be at least (1, 1), got {tuple(size)}")
-    left, top, right, bottom = box or WHOLE
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(f"expected a box (left, top, right, bottom) within 0 … 1 and not empty, got {box}")
-    return pixel_axis(size[0], top, bottom), pixel_axis(size[1], left, right)
+    height, width = checked_size(size)
+    left, top, right, bottom = WHOLE if box is None else checked_box(box)
+    return pixel_axis(height, top, bottom), pixel_axis(width, left, right)
+
+
+def checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size as two whole numbers; in a program that is compiled, where they may be symbols, as it is.
+
+    Raises:
+        ConfigError: for any other, or below 1.
+    """
+    if torch.compiler.is_compiling():
+        return size
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError):
+        raise ConfigError(f"size must be two whole numbers (height, width), got {size!r}") from None
+    if height < 1 or width < 1:
+        raise ConfigError(f"size must be at least (1, 1), got {size!r}")
+    return height, width
+
+
+def checked_box(box: Box) -> Box:
+    """The box as plain numbers. Raises ConfigError for one that is empty or not within the image."""
+    try:
+        left, top, right, bottom = (float(edge) for edge in box)
+        if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:  # neither if an edge is nan
+            return left, top, right, bottom
+    except (TypeError, ValueError):
+        pass
+    raise ConfigError(f"expected a box (left, top, right, bottom) within 0 … 1 and not empty, got {box!r}")
 
 
 def _edges(low: float, high: float) -> tuple[int, int, int]:
