@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from featalign.errors import ConfigError
 from featalign.models import Segmentor, create_model
 
 NETWORKS = [
@@ -62,6 +63,19 @@ def test_little_memory_changes_nothing(model, images, mode):
     features = model.encode(images)
     whole = model.decode(features, (90, 150), mode)
     assert torch.allclose(model.decode(features, (90, 150), mode, max_memory=600_000), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["dense", "resized"])
+@torch.inference_mode()
+def test_too_little_memory_is_told_in_the_numbers_that_are_given(images, mode):
+    model = build(*NETWORKS[2 if mode == "resized" else 1])
+    features = model.encode(images)
+    with pytest.raises(ConfigError, match=r"max_memory of 700 bytes is too little: one pixel needs \d+") as caught:
+        model.decode(features, SIZE, mode, max_memory=700)
+    needed = int(str(caught.value).split()[-1])
+    assert model.decode(features, SIZE, mode, max_memory=needed).shape == (2, 5, *SIZE)
+    with pytest.raises(ConfigError, match=f"max_memory of {needed - 1} bytes .* needs {needed}"):
+        model.decode(features, SIZE, mode, max_memory=needed - 1)
 
 
 @torch.inference_mode()

@@ -5,19 +5,39 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+
+from featalign.errors import ConfigError
 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def memory_budget(max_memory: int | None, device: torch.device) -> int:
-    """``max_memory`` in bytes, or half of what is free on the device now. Raises ValueError for one below 1."""
-    if max_memory is None:
-        return free_bytes(device) // 2
-    if max_memory < 1:
-        raise ValueError(f"max_memory must be a positive number of bytes, got {max_memory}")
-    return max_memory
+class Budget(NamedTuple):
+    """Bytes that one step may hold: one of ``parts`` equal parts of the bytes ``given`` to all."""
+
+    bytes: int
+    given: int
+    parts: int = 1
+
+    def half(self) -> Budget:
+        """What each of two steps may hold that hold something at once."""
+        return Budget(max(1, self.bytes // 2), self.given, 2 * self.parts)
+
+
+def memory_budget(max_memory: int | Budget | None, device: torch.device) -> Budget:
+    """``max_memory`` in bytes, or half of what is free on the device now; the part of a larger step as it is.
+
+    Raises:
+        ConfigError: for less than one byte.
+    """
+    if isinstance(max_memory, Budget):
+        return max_memory
+    given = free_bytes(device) // 2 if max_memory is None else max_memory
+    if given < 1:
+        raise ConfigError(f"max_memory must be a positive number of bytes, got {given}")
+    return Budget(given, given)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -53,17 +73,18 @@ def _cgroup_room() -> int | None:
         return None
 
 
-def fit_tile(rows: int, columns: int, footprint: Callable[[int, int], int], budget: int) -> tuple[int, int]:
+def fit_tile(rows: int, columns: int, footprint: Callable[[int, int], int], budget: Budget) -> tuple[int, int]:
     """The largest tile, of whole rows if possible, that ``footprint(rows, columns)`` in bytes allows.
 
     Raises:
-        ValueError: if not even one pixel fits.
+        ConfigError: if not even one pixel fits; the message says for which ``given`` one would.
     """
-    if footprint(1, columns) <= budget:
-        return _largest(rows, lambda n: footprint(n, columns) <= budget), columns
-    if footprint(1, 1) > budget:
-        raise ValueError(f"max_memory of {budget} bytes is too little: one pixel needs {footprint(1, 1)}")
-    return 1, _largest(columns, lambda n: footprint(1, n) <= budget)
+    if footprint(1, columns) <= budget.bytes:
+        return _largest(rows, lambda n: footprint(n, columns) <= budget.bytes), columns
+    if footprint(1, 1) > budget.bytes:
+        needed = budget.parts * footprint(1, 1)
+        raise ConfigError(f"max_memory of {budget.given} bytes is too little: one pixel needs {needed}")
+    return 1, _largest(columns, lambda n: footprint(1, n) <= budget.bytes)
 
 
 def _largest(limit: int, fits: Callable[[int], bool]) -> int:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from featalign.align.budget import Budget
 from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
 from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, fold, foldable, position_codes
 from featalign.errors import ConfigError, check_count, check_counts, did_you_mean
@@ -136,7 +137,7 @@ class ImplicitFunction(nn.Module):
 
         return answers_at(points, levels[0].shape[0], ask)
 
-    def stream(self, levels: Sequence[Tensor], *, max_memory: int | None = None) -> Stream:
+    def stream(self, levels: Sequence[Tensor], *, max_memory: int | Budget | None = None) -> Stream:
         """The answers to ``levels`` as in evaluation, piece by piece; without gradients, for a :attr:`foldable` one."""
         with torch.no_grad(), torch.autocast(levels[0].device.type, enabled=False):
             folded = fold(self.content, self.position, self.mlp, compute_dtype(levels[0]))

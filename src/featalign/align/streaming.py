@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from featalign.align.budget import fit_tile, memory_budget
+from featalign.align.budget import Budget, fit_tile, memory_budget
 from featalign.layers import BatchNorm2d
 from featalign.ops import (
     PixelAxis,
@@ -114,7 +114,7 @@ class Stream:
         levels: Sequence[Tensor],
         *,
         blend: bool,
-        max_memory: int | None = None,
+        max_memory: int | Budget | None = None,
     ) -> None:
         self.folded, self.codes, self.blend = folded, codes, blend
         self.levels = [level.contiguous(memory_format=torch.channels_last) for level in levels]

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from featalign.align.budget import fit_tile, memory_budget
+from featalign.align.budget import Budget, fit_tile, memory_budget
 from featalign.models.decoding import Native, as_labels, assemble, label_dtype, resized
 from featalign.ops import LinearTaps, PixelAxis, gather_rows
 
@@ -58,7 +58,7 @@ def adaptive_logits(
     for image, one in enumerate(_each(features)):
         for part in parts:
             target = logits[image][:, *part.place]
-            found = doubts(*Native(model, one, part.rows, part.columns, within).window(), effort, within)
+            found = doubts(*Native(model, one, part.rows, part.columns, within).window(), effort, within.bytes)
             for row, column, answers in _asked(model, one, found, part, within):
                 target[:, row, column] = answers.T
     return logits
@@ -76,7 +76,7 @@ def adaptive_labels(
         for part in parts:
             target = labels[image][part.place]
             logits, y, x = Native(model, one, part.rows, part.columns, within).window()
-            found = doubts(logits, y, x, effort, within)
+            found = doubts(logits, y, x, effort, within.bytes)
             target.copy_(as_labels(logits)[0][y.left][:, x.left])
             target[found.row, found.column] = found.labels
             for row, column, answers in _asked(model, one, found, part, within):
@@ -86,21 +86,21 @@ def adaptive_labels(
 
 def _parts(
     model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
-) -> tuple[list[Part], int]:
-    """The answer in parts whose doubts fit into half of the memory, one if possible; and the other half, in bytes.
+) -> tuple[list[Part], Budget]:
+    """The answer in parts whose doubts fit into half of the memory, one if possible; and the other half.
 
     Raises:
-        ValueError: if not even one pixel fits.
+        ConfigError: if not even one pixel fits.
     """
     first = features.maps[0]
-    budget = memory_budget(max_memory, first.device)
+    half = memory_budget(max_memory, first.device).half()
     pitch = [axis.step * cells / axis.whole for axis, cells in zip((rows, columns), first.shape[-2:], strict=True)]
 
     def footprint(down: int, across: int) -> int:
         cells = (down * pitch[0] + 2) * (across * pitch[1] + 2)
         return int(cells * (8 * len(model.classes) + _CELL_BYTES)) + down * across * _PIXEL_BYTES
 
-    down, across = fit_tile(rows.length, columns.length, footprint, max(1, budget // 2))
+    down, across = fit_tile(rows.length, columns.length, footprint, half)
     parts = [
         Part(
             (slice(top, min(top + down, rows.length)), slice(left, min(left + across, columns.length))),
@@ -110,7 +110,7 @@ def _parts(
         for top in range(0, rows.length, down)
         for left in range(0, columns.length, across)
     ]
-    return parts, max(1, budget // 2)
+    return parts, half
 
 
 def doubts(logits: Tensor, y: LinearTaps, x: LinearTaps, effort: float, memory: int) -> Doubts:
@@ -161,7 +161,7 @@ def _read(logits: Tensor, y: LinearTaps, x: LinearTaps, row: Tensor, column: Ten
 
 
 def _asked(
-    model: Segmentor, features: Features, found: Doubts, part: Part, max_memory: int
+    model: Segmentor, features: Features, found: Doubts, part: Part, max_memory: Budget
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Rows, columns and the network's logits (n, K) of the pixels to ask."""
     row, column = found.row[found.ask], found.column[found.ask]

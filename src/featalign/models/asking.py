@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from featalign.align.budget import fit_tile, memory_budget
+from featalign.align.budget import Budget, fit_tile, memory_budget
 from featalign.align.streaming import Tile
 from featalign.ops import PixelAxis
 
@@ -42,7 +42,12 @@ class Pointwise:
     """
 
     def __init__(
-        self, ask: Callable[[Tensor], Tensor], *, device: torch.device, values: int, max_memory: int | None = None
+        self,
+        ask: Callable[[Tensor], Tensor],
+        *,
+        device: torch.device,
+        values: int,
+        max_memory: int | Budget | None = None,
     ) -> None:
         self.ask, self.device = ask, device
         self.budget, self.values = memory_budget(max_memory, device), values

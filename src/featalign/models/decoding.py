@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from featalign.align.budget import fit_tile, memory_budget
+from featalign.align.budget import Budget, fit_tile, memory_budget
 from featalign.align.streaming import Tile
 from featalign.ops import LinearTaps, PixelAxis, linear_taps, pixel_axis, resize
 
@@ -61,17 +61,23 @@ def resized_in_one(model: Segmentor, features: Features, rows: PixelAxis, column
 class Native:
     """A network's logits on the finest map's own grid, where some pixels need them, for resizing to these pixels.
 
-    They are computed once if they fit into half of the memory, and tile by tile otherwise.
+    They are computed once if they fit into half of the memory, and tile by tile otherwise; the other half is for what
+    is held while they are computed or resized.
     """
 
     def __init__(
-        self, model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
+        self,
+        model: Segmentor,
+        features: Features,
+        rows: PixelAxis,
+        columns: PixelAxis,
+        max_memory: int | Budget | None,
     ) -> None:
         self.model, self.features = model, features
         implicit = model.implicit
         self.implicit = implicit if implicit is not None and implicit.foldable else None
         first = features.maps[0]
-        self.budget = memory_budget(max_memory, first.device)
+        self.half = memory_budget(max_memory, first.device).half()
         self.cells = (first.shape[-2], first.shape[-1])
         self.y, self.x = (
             linear_taps(axis, cells, align_corners=model.align_corners, device=first.device)
@@ -81,9 +87,8 @@ class Native:
         area = self.y.reach, self.x.reach
         held = len(area[0]) * len(area[1]) * self.value_bytes
         self.kept: tuple[range, range, Tensor] | None = None
-        if self.implicit is None or held <= self.budget // 2:
+        if self.implicit is None or held <= self.half.bytes:
             self.kept = (*area, self._compute(*area))
-            self.budget = max(1, self.budget - held) if self.implicit is not None else self.budget
 
     def window(self) -> tuple[Tensor, LinearTaps, LinearTaps]:
         """All logits that the pixels need, (B, K, h, w), and how the pixels lie on them."""
@@ -98,7 +103,7 @@ class Native:
     def tiles(self) -> Iterator[tuple[int, int, int, int]]:
         """Top, bottom, left, right of tiles that fit into the memory."""
         size = len(self.y.left), len(self.x.left)
-        down, across = fit_tile(*size, self._footprint, self.budget // 2)
+        down, across = fit_tile(*size, self._footprint, self.half)
         preferred = _TILE_BYTES.get(self.features.maps[0].device.type, _TILE_BYTES_ELSEWHERE)
         down = max(1, min(down, preferred // (across * self.value_bytes)))
         for top in range(0, size[0], down):
@@ -118,7 +123,7 @@ class Native:
         if self.implicit is None:
             whole = self.model.native(self.features)
             return whole[:, :, rows.start : rows.stop, columns.start : columns.stop]
-        stream = self.implicit.stream(self.features.maps, max_memory=max(1, self.budget // 2))
+        stream = self.implicit.stream(self.features.maps, max_memory=self.half)
         y, x = (pixel_axis(count) for count in self.cells)
         return stream.grid(y.part(rows.start, rows.stop), x.part(columns.start, columns.stop))
 

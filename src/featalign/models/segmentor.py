@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featalign.align import ImplicitFunction
+from featalign.align.budget import Budget
 from featalign.errors import ConfigError, did_you_mean
 from featalign.layers import BatchNorm2d
 from featalign.models.adaptive import EFFORT, adaptive_labels, adaptive_logits
@@ -105,7 +106,7 @@ class Segmentor(nn.Module, ABC):
         """What a network with :attr:`point_values` but no implicit function answers at points: (B, K, N)."""
         raise NotImplementedError
 
-    def answers(self, features: Features, max_memory: int | None = None) -> Answers | None:
+    def answers(self, features: Features, max_memory: int | Budget | None = None) -> Answers | None:
         """The network's own answers between the cells of the finest grid; None where its logits are interpolated."""
         implicit = self.implicit
         if implicit is not None and implicit.foldable:
@@ -118,7 +119,7 @@ class Segmentor(nn.Module, ABC):
         return self._pointwise(features, partial(self.answer_points, features), self.point_values, max_memory)
 
     def _pointwise(
-        self, features: Features, ask: Callable[[Tensor], Tensor], values: int, max_memory: int | None
+        self, features: Features, ask: Callable[[Tensor], Tensor], values: int, max_memory: int | Budget | None
     ) -> Pointwise:
         batch, device = features.maps[0].shape[0], features.maps[0].device
         return Pointwise(ask, device=device, values=batch * values, max_memory=max_memory)
@@ -204,6 +205,7 @@ class Segmentor(nn.Module, ABC):
         """
         if self.implicit is not None:
             return self.implicit.at(features.maps, points, max_memory=max_memory)
+        ask: Callable[[Tensor], Tensor]
         if self.point_values:
             ask, values = partial(self.answer_points, features), self.point_values
         else:
