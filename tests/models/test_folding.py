@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from featalign.errors import ConfigError
 from featalign.models import Features, Segmentor, create_model, list_models, load_model, save_model
-from featalign.models.folding import folded
+from featalign.models.folding import _logits_and_pairs, folded
 from featalign.spec import Classes
 
 SMALL = {"hrnet": {"backbone": "hrnet_w18_small"}, "hrnet_ocr": {"backbone": "hrnet_w18_small"}}
@@ -110,3 +110,15 @@ def test_a_convolution_of_two_norms_is_left_alone():
     images = torch.randn(1, 3, 9, 9)
     with torch.no_grad():
         assert torch.equal(result(images), model(images))
+
+
+class Failing(Reads):
+    def native(self, features):
+        raise RuntimeError("no answer")
+
+
+def test_nobody_listens_any_more_after_an_error():
+    model = Failing(Shared())
+    with pytest.raises(RuntimeError, match="no answer"), torch.no_grad():
+        _logits_and_pairs(model, torch.randn(1, 3, 9, 9))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

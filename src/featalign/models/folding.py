@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,8 +41,8 @@ def folded(model: Segmentor) -> Segmentor:
     result.auxiliary = None
     image = torch.randn(1, model.in_channels, *_TRIAL, generator=torch.Generator().manual_seed(0))
     image = image.to(next(model.parameters()))
-    with torch.no_grad(), _pairs(result) as pairs:
-        wanted = result.native(result.encode(image))
+    with torch.no_grad():
+        wanted, pairs = _logits_and_pairs(result, image)
     names = {module: name for name, module in result.named_modules()}
     for norm, convolution in pairs.items():
         _fold(norm, convolution)
@@ -52,12 +52,10 @@ def folded(model: Segmentor) -> Segmentor:
     return result
 
 
-@contextmanager
-def _pairs(model: nn.Module) -> Iterator[Pairs]:
-    """Collects, while the model runs, each norm with the convolution that alone feeds it."""
+def _logits_and_pairs(model: Segmentor, image: Tensor) -> tuple[Tensor, Pairs]:
+    """The logits of an image, and each norm with the convolution that alone feeds it."""
     made: dict[Tensor, nn.Conv2d] = {}
     fed: dict[_BatchNorm, set[nn.Conv2d | None]] = {}
-    pairs: Pairs = {}
 
     def convolved(module: nn.Module, _: Any, output: Tensor) -> None:
         made[output] = module  # type: ignore[assignment]  # only convolutions are listened to
@@ -65,20 +63,25 @@ def _pairs(model: nn.Module) -> Iterator[Pairs]:
     def normalized(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         fed.setdefault(module, set()).add(made.get(inputs[0]))  # type: ignore[arg-type]  # only norms are
 
-    handles = []
-    for module in _outside_implicit_functions(model):
-        if isinstance(module, nn.Conv2d):
-            handles.append(module.register_forward_hook(convolved))
-        elif isinstance(module, _BatchNorm):
-            handles.append(module.register_forward_pre_hook(normalized))
-    yield pairs
-    for handle in handles:
-        handle.remove()
+    with ExitStack() as listening:
+        for module in _outside_implicit_functions(model):
+            if isinstance(module, nn.Conv2d):
+                listening.callback(module.register_forward_hook(convolved).remove)
+            elif isinstance(module, _BatchNorm):
+                listening.callback(module.register_forward_pre_hook(normalized).remove)
+        logits = model.native(model.encode(image))
+    return logits, _alone(fed)
+
+
+def _alone(fed: dict[_BatchNorm, set[nn.Conv2d | None]]) -> Pairs:
+    """The norms that a single convolution feeds, which feeds no other norm."""
     sources = [convolution for feeders in fed.values() for convolution in feeders]
+    pairs: Pairs = {}
     for norm, feeders in fed.items():
         (convolution, *others) = feeders
         if convolution is not None and not others and sources.count(convolution) == 1:
             pairs[norm] = convolution
+    return pairs
 
 
 def _outside_implicit_functions(model: nn.Module) -> Iterator[nn.Module]:
