@@ -64,3 +64,20 @@ def test_bottom_up_step_by_step(refine):
     for i in (1, 2):
         running = pathway.refine[i - 1](pathway.fuses[i - 1](pathway.enter[i](levels[i]), running))
         assert torch.allclose(results[i], running, atol=1e-6)
+
+
+class Halving(nn.Module):
+    """A fuse that forgets the finer map's grid."""
+
+    def __init__(self, fine_channels: int, width: int) -> None:
+        super().__init__()
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        return coarse
+
+
+@pytest.mark.parametrize("pathway", [TopDown, BottomUp])
+def test_a_fuse_on_another_grid_is_named(pathway):
+    levels = maps(((17, 25), (9, 13), (5, 7)))
+    with pytest.raises(ConfigError, match=r"Halving gave a map of \(\d+, \d+\) cells for a finer map of \(\d+, \d+\)"):
+        pathway(CHANNELS, 5, Halving)(levels)

@@ -142,5 +142,7 @@ def test_wrong_input() -> None:
     pred, target = pair(5, 6)
     with pytest.raises(ValueError, match="tolerance -1"):
         boundary_f_counts(pred, target, CLASSES, tolerance=-1)
+    with pytest.raises(ValueError, match=r"labels \(0, 6\); expected maps of at least one pixel"):
+        BoundaryFScore(CLASSES).update(pred[:0], target[:0])
     with pytest.raises(ValueError, match="expected one image"):
         boundary_f_counts(torch.stack([pred, pred]), torch.stack([target, target]), CLASSES)

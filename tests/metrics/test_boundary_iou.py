@@ -103,5 +103,7 @@ def test_all_void_and_wrong_input() -> None:
         boundary_iou_counts(*pair(4, 4), CLASSES, width=0)
     with pytest.raises(ValueError, match=r"labels \(4,\)"):
         metric.update(torch.zeros(4, dtype=torch.long), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"labels \(0, 4\); expected maps of at least one pixel"):
+        metric.update(torch.zeros(0, 4, dtype=torch.long), torch.zeros(0, 4, dtype=torch.long))
     with pytest.raises(ValueError, match=r"pred has 20 valid pixels outside 0 … 2 \(ids \[7\]\)"):
         metric.update(torch.full((4, 5), 7), torch.zeros(4, 5, dtype=torch.long))

@@ -136,6 +136,8 @@ def test_wrong_segments_are_refused(pred, classes, message):
     quality = PanopticQuality(2, things=[])
     with pytest.raises(ValueError, match=message):
         quality.update(torch.tensor(pred), classes, torch.tensor([[3, 3]]), {3: 1})
+    with pytest.raises(ValueError, match=r"crowds: got \[7\], which are no segments of the target"):
+        quality.update(torch.tensor([[1, 1]]), {1: 0}, torch.tensor([[3, 3]]), {3: 1}, crowds=[3, 7])
     assert not quality.missed.any()
     with pytest.raises(ValueError, match=r"got things \[2\]"):
         PanopticQuality(2, things=[2])

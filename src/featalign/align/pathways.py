@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from featalign.errors import ConfigError
@@ -59,7 +60,7 @@ class TopDown(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         fused = [self.top(maps[-1])]
         for fuse, fine in zip(reversed(self.fuses), reversed(maps[:-1]), strict=True):
-            fused.insert(0, fuse(fused[0], fine))
+            fused.insert(0, _on_grid(fuse(fused[0], fine), fine, fuse))
         return [smooth(level) for smooth, level in zip(self.smooth, fused, strict=True)]
 
 
@@ -97,8 +98,18 @@ class BottomUp(nn.Module):
         finest, *coarser = (enter(level) for enter, level in zip(self.enter, maps, strict=True))
         passed = [finest]
         for level, fuse, refine in zip(coarser, self.fuses, self.refine, strict=True):
-            passed.append(refine(fuse(level, passed[-1])))
+            passed.append(refine(_on_grid(fuse(level, passed[-1]), finest, fuse)))
         return passed
+
+
+def _on_grid(fused: Tensor, fine: Tensor, fuse: nn.Module) -> Tensor:
+    """What a fuse gave. Raises ConfigError if it does not lie on the finer map's grid."""
+    if not torch.compiler.is_compiling() and fused.shape[-2:] != fine.shape[-2:]:
+        raise ConfigError(
+            f"{type(fuse).__name__} gave a map of {tuple(fused.shape[-2:])} cells for a finer map of "
+            f"{tuple(fine.shape[-2:])}; a fuse answers on the finer map's grid"
+        )
+    return fused
 
 
 def _split(channels: Sequence[int]) -> tuple[Sequence[int], int]:

@@ -30,11 +30,14 @@ def image_pairs(pred: Labels, target: Labels, classes: int, ignore_index: int) -
     """Maps (B, H, W) of one image or of a batch, int32, checked; ``pred`` is void where ``target`` is.
 
     Raises:
-        ValueError: if the two are not maps of one shape, or a valid pixel has an id outside 0 … ``classes`` - 1.
+        ValueError: if the two are not maps of one shape and of at least one pixel, or a valid pixel has an id outside
+            0 … ``classes`` - 1.
     """
     pred, target = label_pair(pred, target)
     if target.ndim not in (2, 3):
         raise ValueError(f"got labels {tuple(target.shape)}; boundaries and instances need maps (H, W) or (B, H, W)")
+    if 0 in target.shape[-2:]:
+        raise ValueError(f"got labels {tuple(target.shape)}; expected maps of at least one pixel")
     valid = target != ignore_index
     for name, labels in (("target", target), ("pred", pred)):
         if (((labels < 0) | (labels >= classes)) & valid).any():

@@ -95,8 +95,12 @@ class PanopticQuality(Accumulator):
             crowds: numbers of the true segments that are groups of objects.
 
         Raises:
-            ValueError: if a segment has no class or no pixel, or a class is not in 0 … K-1. Nothing is added then.
+            ValueError: if a segment has no class or no pixel, a class is not in 0 … K-1, or a crowd is none of the
+                target's segments. Nothing is added then.
         """
+        strays = sorted({int(number) for number in crowds} - set(target_classes))
+        if strays:
+            raise ValueError(f"crowds: got {strays[:5]}, which are no segments of the target")
         pred, target = label_pair(pred, target)
         found, found_class = self._segments("pred", pred, pred_classes)
         true, true_class = self._segments("target", target, target_classes)
