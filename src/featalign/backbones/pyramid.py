@@ -2,6 +2,7 @@
 
     images (B, C, H, W) ──▶ stride 4, 8, 16, 32: (B, C_i, ceil(H / s_i), ceil(W / s_i)), channels first
 
+(With ``ceil_pool`` there may be a cell more per side.)
 Levels are chosen by their stride, never by their index. Names with an "s" (resnet18s, resnet34s, resnet50s,
 resnet101s) are the deep-stem residual networks of the papers' counts: three 3x3 convolutions (64, 64, 128) in place
 of the 7x7 one.
@@ -40,7 +41,7 @@ class Pyramid(nn.Module):
         strides: the levels wanted, by their stride in the backbone as it is; what it becomes by the last two options is
             in :attr:`strides`.
         ceil_pool: let the stem's max-pooling round sizes up, as the published code of IFA and AlignSeg does: a
-            1024-pixel side then has 257 cells at stride 4, not 256.
+            1024-pixel side then has 257 cells at stride 4, not 256, and one of 300 pixels 76, not 75.
         multi_grid: dilations of the last stage's blocks; the published IFA weights have (2, 2, 4).
         output_stride: 8 or 16 dilates the last stages in place of their strides (DeepLabV3, section 3.1); 32 is the
             backbone as it is.

@@ -54,8 +54,8 @@ def grid_taps(
         blend: False takes the nearest cell (T = 1; a query on the border of two cells takes the latter), True the two
             nearest with their linear weights (T = 2; 1 where every query is on a cell's centre).
 
-    Beyond the outermost centres the map continues as a copy of its border cells, whose offsets keep growing: so offsets
-    repeat with :meth:`~featalign.ops.axes.PixelAxis.period` everywhere, and a blended answer has no seam.
+    Beyond the outermost centres the map continues with copies of its border cells, each with a centre of its own: so
+    offsets repeat with :meth:`~featalign.ops.axes.PixelAxis.period` everywhere, and a blended answer has no seam.
     """
     _, first, step, whole = axis
     position = (first + step * torch.arange(axis.length, device=device)) * cells  # in units of 1 / whole of a cell
@@ -79,7 +79,8 @@ def nearest(maps: Tensor, rows: PixelAxis, columns: PixelAxis) -> Tensor:
 def point_taps(coordinates: Tensor, cells: int, *, blend: bool = False) -> Taps:
     """Taps of points at ``coordinates`` in [0, 1], any shape (…): fields (…, T). See :func:`grid_taps`.
 
-    Points outside [0, 1] take the border cell and a growing offset.
+    Points outside [0, 1] take the border cell; their offsets keep growing for the nearest cell, and for ``blend``
+    repeat from cell to cell.
     """
     position = coordinates * cells
     if not blend:
