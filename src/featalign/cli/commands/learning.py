@@ -13,7 +13,7 @@ from featalign.cli.options import Device, LayoutOptions, Set
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A name from `featalign recipes`, or a YAML file.")],
-    data: Annotated[Path, typer.Option(help="Folder with {train,val}/{images,masks} and classes.json.")],
+    data: Annotated[Path, typer.Option(help="Folder or zip in any known layout; COCO files for detectors.")],
     output: Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder to write.")],
     layout: Annotated[
         str | None, typer.Option(help="How the data set lies on disk (data.layout); default as in the recipe.")
