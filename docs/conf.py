@@ -7,6 +7,7 @@ author = "the featalign authors"
 release = featalign.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 2
 html_theme = "furo"
 html_title = "featalign"
 exclude_patterns = ["_build"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 import yaml
+from fabricate import fabricate
 from PIL import Image
 
+from featalign.models import factory
 from featalign.training import Recipe, list_recipes
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +40,22 @@ def test_the_pyramids_and_detectors_of_the_documentation_work(tmp_path, monkeypa
         exec(compile(example, "docs/pyramid.md", "exec"), names)
     assert list(names["detector"].backbone.strides) == [8, 16, 32, 64, 128]
     assert Image.open("found.png").size == (64, 48)
+
+
+def test_networks_fuses_and_loops_of_ones_own_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(factory, "_BUILDERS", dict(factory._BUILDERS))
+    fabricate("folder", tmp_path / "DATA")
+    names: dict[str, object] = {}
+    for example in blocks(ROOT / "docs" / "extending.md", "python"):
+        exec(compile(example, "docs/extending.md", "exec"), names)
+    assert (tmp_path / "runs/sum/model/config.json").is_file()
+    assert (tmp_path / "my-model/model.safetensors").is_file()
+
+
+def test_the_fields_of_a_recipe_are_up_to_date():
+    script = runpy.run_path(str(ROOT / "docs" / "recipe_fields.py"))
+    assert script["PAGE"].read_text(encoding="utf-8") == script["page"]()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
