@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +85,36 @@ def test_forgetting(client, send):
 )
 def test_bad_queries(client, body):
     assert client.post("/v1/query", json=body).status_code == 422
+
+
+def test_the_first_fault_is_told_and_no_other_looked_for(client):
+    detail = client.post("/v1/query", json={"id": "x", "points": [[2, 0]] * 50}).json()["detail"]
+    assert detail == "points.0.0: Input should be less than or equal to 1 (got '2')"
+    detail = client.post("/v1/query", json={"point": 1} | {str(i): 0 for i in range(50)}).json()["detail"]
+    assert detail == 'body: no field "point"; did you mean "points"?'
+
+
+@pytest.mark.parametrize("points", ["[2,2]," * 1000 + "[2,2]", '{"a":1},' * 1000 + "{}", " " * 10_000])
+def test_what_cannot_be_so_few_points_is_not_parsed(serve, monkeypatch, points):
+    client = serve(max_points=10)
+    monkeypatch.setattr("json.loads", None)
+    body = '{"id": "x", "points": [' + points + "]}"
+    response = client.post("/v1/query", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 413 and b"longer than one of 10 points" in response.content
+
+
+def test_as_many_points_as_allowed_in_the_longest_form(serve, send):
+    client = serve(max_points=500)
+    body = json.dumps({"id": keep(client, send), "points": [[1.2345678901234567e-05] * 2] * 500}, indent=4)
+    response = client.post("/v1/query", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize(("body", "place"), [("[1", 2), ('{"id": "x", points', 12), (" ", 1)])
+def test_what_is_no_json(client, body, place):
+    response = client.post("/v1/query", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith(f"body: no valid JSON at character {place} (Expecting ")
 
 
 def test_no_more_points_than_allowed(serve, send):

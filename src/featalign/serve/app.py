@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -80,8 +81,13 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    faults = [f"{_place(fault['loc'])}: {fault['msg']}{_got(fault.get('input'))}" for fault in error.errors()]
-    return problem(422, "; ".join(faults[:5]))
+    return problem(422, "; ".join(_fault(fault) for fault in error.errors()[:5]))
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "json_invalid":
+        return f"body: no valid JSON at character {fault['loc'][1]} ({fault['ctx']['error']})"
+    return f"{_place(fault['loc'])}: {fault['msg']}{_got(fault.get('input'))}"
 
 
 def _place(location: tuple[int | str, ...]) -> str:

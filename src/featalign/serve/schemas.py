@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from featalign.errors import did_you_mean
 from featalign.inference import Network
 from featalign.models import Detector, Segmentor
 
@@ -61,11 +63,23 @@ class PointQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(description="From `/v1/images`.", min_length=1, max_length=64)
-    points: list[tuple[Unit, Unit]] = Field(
+    # After the first fault no other is looked for: a body can hold very many.
+    points: Annotated[list[tuple[Unit, Unit]], FailFast()] = Field(
         description="(x, y), from (0, 0) at the upper left corner of the image to (1, 1) at the lower right.",
         min_length=1,
     )
     probabilities: bool = Field(False, description="Send those of all classes too.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, body: Any) -> Any:
+        unknown = (
+            next((name for name in body if name not in cls.model_fields), None) if isinstance(body, dict) else None
+        )
+        if unknown is not None:
+            said = f'no field "{unknown[:60]}"; {did_you_mean(unknown[:60], cls.model_fields)}'
+            raise PydanticCustomError("unknown_field", "{said}", {"said": said})
+        return body
 
 
 class PointAnswer(BaseModel):
