@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from time import perf_counter
 
 import pytest
+import torch
 
 from featalign.serve.batching import Batcher
 from featalign.serve.problems import BusyError
@@ -124,3 +126,28 @@ def test_what_nobody_waits_for_is_not_run():
         assert seen == [1, 3]
 
     run(scenario, batch=1)
+
+
+def test_what_runs_is_stopped_when_nobody_waits():
+    started, seen, layer = threading.Event(), [], torch.nn.Identity()
+
+    def long(payloads):
+        started.set()
+        end = perf_counter() + 5
+        while perf_counter() < end:
+            layer(torch.zeros(1))
+            seen.append(len(payloads))
+        seen.append("to the end")
+
+    async def scenario(batcher, sizes):
+        both = [asyncio.create_task(ask(batcher, i, work=long)) for i in range(2)]
+        await asyncio.to_thread(started.wait, 5)
+        both[0].cancel()
+        before = len(seen)
+        await asyncio.sleep(0.05)
+        assert len(seen) > before, "somebody still waits"
+        both[1].cancel()
+        assert await ask(batcher, 7) == 70 and batcher.working
+        assert set(seen) == {2}
+
+    run(scenario)

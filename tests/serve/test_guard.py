@@ -89,6 +89,21 @@ def test_what_takes_too_long_is_given_up(serve, send, monkeypatch):
     assert response.status_code == 504 and "0.2 s" in response.json()["detail"]
 
 
+def test_what_takes_too_long_is_stopped(serve, send, monkeypatch, predictor):
+    client, layers = serve(timeout=0.3), []
+    layer = predictor.model.encode
+
+    def endless(images):
+        while len(layers) < 10_000:  # what would take minutes
+            layers.append(layer(images))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predictor.model, "encode", endless)
+        assert send(client).status_code == 504
+    assert send(client).status_code == 200, "the network is free at once"
+    assert len(layers) < 10_000
+
+
 def receive_with(guard: Guard, *messages, pause: float = 0.0, headers=()):
     """Sends messages through the guard; status, and the body that the application got."""
     got, sent = [], []

@@ -18,6 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 import featalign
 from featalign.inference import Predictor
 from featalign.models import Detector
+from featalign.serve.attending import Attended
 from featalign.serve.guard import Guard, problem
 from featalign.serve.metrics import Measured
 from featalign.serve.problems import RequestError
@@ -68,6 +69,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _broken)
+    app.add_middleware(Attended)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
     app.add_middleware(Measured, metrics=service.metrics)

@@ -12,7 +12,8 @@ from time import perf_counter
 from typing import Any, TypeVar, cast
 
 from featalign.errors import FeatalignError
-from featalign.serve.problems import BusyError
+from featalign.serve.problems import BusyError, GoneError
+from featalign.serve.stopping import stopping
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -52,7 +53,7 @@ class Place:
 
 
 class Batcher:
-    """A bounded queue before one thread.
+    """A bounded queue before one thread. What nobody waits for any more is not begun, and what runs is stopped.
 
     Args:
         capacity: requests admitted at a time, from :meth:`place` to the end of its block.
@@ -162,9 +163,10 @@ class Batcher:
     async def _answer(self, jobs: list[_Job]) -> None:
         start = perf_counter()
         loop = asyncio.get_running_loop()
-        outcomes = await loop.run_in_executor(self._thread, _run, jobs[0].run, [job.payload for job in jobs])
+        outcomes = await loop.run_in_executor(self._thread, _run_for, jobs)
         self.observe(len(jobs), perf_counter() - start)
-        self._failures = self._failures + 1 if all(map(_is_fault, outcomes)) else 0
+        if any(not isinstance(outcome, GoneError) for outcome in outcomes):
+            self._failures = self._failures + 1 if all(map(_is_fault, outcomes)) else 0
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done():
                 continue
@@ -179,6 +181,12 @@ def _is_fault(outcome: object) -> bool:
     return isinstance(outcome, Exception) and not isinstance(outcome, FeatalignError)
 
 
+def _run_for(jobs: list[_Job]) -> list[Any]:
+    """As :func:`_run`, given up when nobody waits for any of them."""
+    with stopping(lambda: all(job.future.done() for job in jobs)):
+        return _run(jobs[0].run, [job.payload for job in jobs])
+
+
 def _run(run: Callable[[Sequence[Any]], Sequence[Any]], payloads: list[Any]) -> list[Any]:
     """Answers or, for each payload that fails alone as well, its exception."""
     try:
@@ -186,6 +194,8 @@ def _run(run: Callable[[Sequence[Any]], Sequence[Any]], payloads: list[Any]) -> 
         if len(answers) != len(payloads):
             raise ValueError(f"{len(payloads)} payloads got {len(answers)} answers")
         return answers
+    except GoneError as error:
+        return [error] * len(payloads)
     except Exception as error:
         if len(payloads) == 1:
             return [error]

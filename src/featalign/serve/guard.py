@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featalign.serve import auth
-from featalign.serve.problems import BusyError, RequestError, TooLargeError
+from featalign.serve.problems import BusyError, GoneError, RequestError, TooLargeError
 from featalign.serve.settings import Settings
 
 
@@ -84,7 +84,7 @@ class Guard:
                 held.size += len(chunk)
                 self._pending += len(chunk)
             if message["type"] == "http.disconnect":
-                raise RequestError("the connection was closed before the request was complete")
+                raise GoneError("the client closed the connection before the request was complete")
         if fault is not None:
             raise fault
 

@@ -59,6 +59,12 @@ class LateError(RequestError):
     status = 504
 
 
+class GoneError(RequestError):
+    """A client that did not wait. Nobody gets this status; the metrics count it."""
+
+    status = 499
+
+
 _MEANINGS = {
     400: "Not a valid request.",
     401: "The token is missing or wrong.",
