@@ -28,7 +28,7 @@ def test_sizes_in_the_document(client):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("token", [None, "a token for tests"])
+@pytest.mark.parametrize("token", [None, "a-token-for-tests"])
 def test_schemathesis_finds_nothing(tmp_path, token):
     pytest.importorskip("schemathesis", reason="needs schemathesis")
     save_model(make_model(0), tmp_path / "model")

@@ -102,7 +102,7 @@ def test_in_a_browser(tmp_path):
         save_model(make_model(seed), tmp_path / name)
     picture = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(picture)
-    hosts, token = set(), "a token for tests"
+    hosts, token = set(), "a-token-for-tests"
     arguments = (tmp_path / "first", tmp_path / "second", "--demo", "--token", token)
     with started(*arguments, log=tmp_path / "log") as (_, address), playwright.sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=str(CHROMIUM), args=QUIET.split())

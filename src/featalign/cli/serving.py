@@ -11,6 +11,7 @@ from dataclasses import fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from featalign.cli.console import err
 from featalign.cli.options import parse_settings
@@ -110,7 +111,6 @@ def run_service(
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=round(settings.timeout),
-            limit_concurrency=4 * settings.queue,
             server_header=False,
         )
         uvicorn.Server(config).run(sockets=[listening])
@@ -118,7 +118,7 @@ def run_service(
 
 def _announce(host: str, port: int, settings: Settings, *, page: bool) -> None:
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    ending = f"/?token={settings.token}" if settings.token and page else "/"
+    ending = f"/?token={quote(settings.token, safe='')}" if settings.token and page else "/"
     err.print(f"serving on {address}{ending if page else '/docs'}", markup=False)
     if settings.token is None and not is_loopback(host):
         err.print("featalign: anyone who reaches this address can use it; --token asks for one", markup=False)

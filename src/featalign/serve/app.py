@@ -13,7 +13,6 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import featalign
 from featalign.inference import Predictor
@@ -71,7 +70,6 @@ def create_app(
     app.add_exception_handler(Exception, _broken)
     app.add_middleware(Attended)
     app.add_middleware(Guard, settings=settings)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
     app.add_middleware(Measured, metrics=service.metrics)
     return app
 

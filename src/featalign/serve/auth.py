@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import re
+from collections.abc import Sequence
 from http.cookies import SimpleCookie
 
 from starlette.datastructures import Headers, QueryParams
@@ -13,14 +15,26 @@ COOKIE = "featalign"
 OPEN_PATHS = frozenset({"/health", "/ready"})
 
 
-def refusal(scope: Scope, token: str | None) -> tuple[int, str] | None:
+def refusal(scope: Scope, token: str | None, hosts: Sequence[str]) -> tuple[int, str] | None:
     """Status and reason if this request is not to be answered; None if it is."""
     headers = Headers(scope=scope)
+    if not is_called_by(headers.get("host", ""), hosts):
+        return 403, "this service is not called by that name; start it with --allow-host NAME to allow it"
     if headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in ("GET", "HEAD"):
         return 403, "a page of another site may not send requests to this service"
     if token is None or scope["path"] in OPEN_PATHS or any(_same(given, token) for given in _given(headers)):
         return None
     return 401, "a token is needed: send it as Authorization: Bearer TOKEN"
+
+
+def is_called_by(host: str, names: Sequence[str]) -> bool:
+    """Whether ``host``, a Host header, is one of the names, whatever its port. ``*.NAME`` stands for names that end so,
+    ``*`` for any."""
+    found = re.fullmatch(r"(\[[^]]*]|[^:]*)(:[0-9]*)?", host)
+    called = found[1].lower() if found else ""
+    return "*" in names or any(
+        called == name.lower() or (name.startswith("*.") and called.endswith(name[1:].lower())) for name in names
+    )
 
 
 def brings_token(scope: Scope, token: str | None) -> bool:

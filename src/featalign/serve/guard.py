@@ -13,6 +13,8 @@ from featalign.serve import auth
 from featalign.serve.problems import BusyError, GoneError, RequestError, TooLargeError
 from featalign.serve.settings import Settings
 
+_PER_PLACE = 4
+
 
 class SlowError(RequestError):
     """A request that is not received in time."""
@@ -31,12 +33,16 @@ def problem(status: int, detail: str, *, retry_after: int | None = None, close: 
 
 
 class Guard:
-    """ASGI middleware. A request reaches the application whole, allowed and within the limits, or not at all."""
+    """ASGI middleware. A request reaches the application whole, allowed and within the limits, or not at all.
+
+    Of requests other than GET, ``_PER_PLACE`` times the queue are received or answered at a time.
+    """
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self.app = app
         self.settings = settings
         self._pending = 0
+        self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,19 +53,23 @@ class Guard:
         if scope["method"] in ("GET", "HEAD"):
             return await self.app(scope, receive, send)
         held = _Held()
+        self._open += 1
         try:
+            if self._open > _PER_PLACE * self.settings.queue:
+                raise BusyError("too many requests are being received or answered; try again in a second")
             await self._receive(held, scope, receive)
             await self.app(scope, held.replay(receive), send)
         except RequestError as error:
             await problem(error.status, str(error), retry_after=error.retry_after, close=True)(scope, receive, send)
         finally:
+            self._open -= 1
             self._pending -= held.size
 
     def _answer_early(self, scope: Scope) -> Response | None:
-        token = self.settings.token
-        if token is not None and auth.brings_token(scope, token):
+        token, hosts = self.settings.token, self.settings.hosts
+        refused = auth.refusal(scope, token, hosts)
+        if token is not None and auth.brings_token(scope, token) and (refused is None or refused[0] != 403):
             return RedirectResponse("/" + scope["path"].lstrip("/"), 303, {"Set-Cookie": auth.cookie(token)})
-        refused = auth.refusal(scope, token)
         return None if refused is None else problem(*refused, close=True)
 
     async def _receive(self, held: _Held, scope: Scope, receive: Receive) -> None:

@@ -30,12 +30,13 @@ class Settings:
         keep_for: seconds that an image stays encoded after it was last asked.
         keep_bytes: memory of all encoded images; the one asked longest ago goes first.
         workers: threads that decode images and write answers.
-        token: what clients must send as ``Authorization: Bearer …``; None asks for nothing.
+        token: what clients must send as ``Authorization: Bearer …``; None asks for nothing. Printable ASCII without
+            spaces, since headers and addresses carry no other signs unchanged.
         hosts: names under which the service may be called, ``*`` for any; others are refused, so that no web page can
             reach a service on this machine by pointing a name of its own at it.
 
     Raises:
-        ConfigError: for a value that is not positive, or an empty token.
+        ConfigError: for a value that is not positive, or a token that is short or has other signs.
     """
 
     max_body: int = 32 * 2**20
@@ -64,3 +65,7 @@ class Settings:
                 raise ConfigError(f"serve: {field.name} must be positive, got {value}")
         if self.token is not None and len(self.token) < 8:
             raise ConfigError("serve: a token needs at least 8 characters")
+        if self.token is not None and not all("!" <= sign <= "~" for sign in self.token):
+            raise ConfigError(
+                "serve: a token has ASCII letters, digits and signs, no spaces and no umlauts or the like; take another"
+            )
