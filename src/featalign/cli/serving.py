@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import socket
 from collections.abc import Sequence
 from contextlib import closing
@@ -98,6 +99,11 @@ def run_service(
 
     from featalign.serve import create_app
 
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            application.state.service.stopping.set()
+            await super().shutdown(sockets)
+
     application = create_app(models, settings, detectors=detectors, device=device)
     if page:
         from featalign.serve.page import mount_page
@@ -110,10 +116,10 @@ def run_service(
             application,
             log_level="warning",
             access_log=False,
-            timeout_graceful_shutdown=round(settings.timeout),
+            timeout_graceful_shutdown=math.ceil(settings.timeout),
             server_header=False,
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])
 
 
 def _announce(host: str, port: int, settings: Settings, *, page: bool) -> None:

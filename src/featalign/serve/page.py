@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from starlette.responses import RedirectResponse
 
 from featalign.errors import FeatalignError
+from featalign.serve.ending import Ending
 from featalign.serve.question import Question
 from featalign.serve.service import Service
 from featalign.serve.trying import KeptImages, Shown, crop_html, legend_html, parse_resolution, segment
@@ -34,6 +35,7 @@ def mount_page(app: FastAPI) -> None:
     async def home() -> RedirectResponse:
         return RedirectResponse(f"{PATH}/")
 
+    app.add_middleware(Ending, path=PATH, stopping=service.stopping)  # the page's heartbeat beats for ever
     gr.mount_gradio_app(
         app,
         page.blocks(),

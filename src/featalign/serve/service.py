@@ -64,6 +64,8 @@ class Service:
         self.metrics = Metrics()
         self.sessions = Sessions(keep_for=settings.keep_for, max_bytes=settings.keep_bytes)
         self.ready = False
+        self.stopping = asyncio.Event()
+        """Set when no more requests are accepted and those that have begun are being finished."""
         self.batcher = Batcher(
             capacity=settings.queue,
             batch=settings.batch,
