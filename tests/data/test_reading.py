@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from PIL import Image
+from tiled_tiff import tiled_tiff
 
 from featalign.data import DEFAULT_MAX_PIXELS, read_image, read_mask
 from featalign.errors import DataError
@@ -59,6 +60,17 @@ def test_limit_counts_pixels(tmp_path: Path) -> None:
     assert read_mask(file, max_pixels=20).shape == (4, 5)
     with pytest.raises(DataError, match="5 x 4 = 20 pixels, more than the 19"):
         read_mask(file, max_pixels=19)
+
+
+def test_limit_counts_a_tile_that_is_larger_than_its_image(tmp_path: Path) -> None:
+    file = tmp_path / "a.tif"
+    file.write_bytes(tiled_tiff(5, 4, 16))
+    assert read_mask(file, max_pixels=256).shape == (4, 5)
+    with pytest.raises(DataError, match="tiles of 16 x 16 = 256 pixels, more than the 255"):
+        read_mask(file, max_pixels=255)
+    file.write_bytes(tiled_tiff(5, 4, 60_000, written=9))
+    with pytest.raises(DataError, match=r"a\.tif: tiles of 60000 x 60000"):
+        read_mask(file)
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "tif", "bmp"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from serve.conftest import encoded
+from tiled_tiff import tiled_tiff
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -47,6 +48,7 @@ IMAGES = {
     "truncated png": (encoded(GRADIENT)[:200], 422, "damaged"),
     "truncated jpeg": (encoded(GRADIENT, "JPEG")[:500], 422, "damaged"),
     "bomb": (bomb(60_000, 60_000), 413, "3,600,000,000 pixels"),
+    "tile bomb": (tiled_tiff(16, 16, 60_000, written=9), 413, "3,600,000,000 pixels"),
     "lying header": (bomb(300, 300), 422, "damaged"),
     "16 bit": (saved(Image.fromarray(np.zeros((9, 9), np.uint16)), "PNG"), 415, "8 bit"),
     "cmyk": (saved(Image.new("CMYK", (9, 9)), "JPEG"), 415, "CMYK"),

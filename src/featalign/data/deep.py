@@ -113,6 +113,7 @@ def _with_rasterio(file: File, *, channels: int, max_pixels: int) -> tuple[NDArr
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             with memory.open() as raster:
                 check_pixels(raster.height, raster.width, max_pixels=max_pixels)
+                check_pixels(*raster.block_shapes[0], max_pixels=max_pixels, what="tiles of ")
                 if set(raster.dtypes) != {"uint16"} or not _serves(raster.count, channels):
                     kinds = ", ".join(sorted(set(raster.dtypes)))
                     raise DataError(f"{raster.count} channels of {kinds}, expected {channels} of uint16")

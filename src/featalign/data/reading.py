@@ -23,6 +23,7 @@ DEFAULT_MAX_PIXELS = 178_956_970
 """Largest image that is decoded unless asked otherwise: the size from which Pillow itself speaks of an attack."""
 
 _LIFTING = Lock()
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _READERS: dict[bytes, type[ImageFile]] = {
     b"\xff\xd8\xff": JpegImageFile,
     b"\x89PNG\r\n": PngImageFile,
@@ -64,15 +65,24 @@ def opened(path: File, *, max_pixels: int) -> Iterator[ImageFile]:
     with naming(path), path.open("rb") as file:
         image = _identify(file)
         check_pixels(image.height, image.width, max_pixels=max_pixels)
+        check_pixels(*tile_size(image), max_pixels=max_pixels, what="tiles of ")
         with _pillow_allowing(image):
             yield image
 
 
-def check_pixels(height: int, width: int, *, max_pixels: int) -> None:
-    """Raises DataError if an image of this size is larger than allowed."""
+def tile_size(image: ImageFile) -> tuple[int, int]:
+    """(height, width) of the tiles of a TIFF, each of which is decoded at once and can be larger than the image. (0, 0)
+    where there are none."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    height, width = tags.get(_TILE_LENGTH, 0), tags.get(_TILE_WIDTH, 0)
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else (0, 0)
+
+
+def check_pixels(height: int, width: int, *, max_pixels: int, what: str = "") -> None:
+    """Raises DataError if an image of this size is larger than allowed. ``what`` has this size, if not the image."""
     if height * width > max_pixels:
         raise DataError(
-            f"{width} x {height} = {height * width:,} pixels, more than the {max_pixels:,} that are allowed; "
+            f"{what}{width} x {height} = {height * width:,} pixels, more than the {max_pixels:,} that are allowed; "
             f"allow it with --max-pixels {height * width} (max_pixels= in Python) if the file is trusted, or predict "
             "it with --parts"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngImageFile
@@ -10,7 +12,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from featalign.data import UnreadableError, read_image
 from featalign.data.content import Content
 from featalign.data.deep import npy_shape
-from featalign.data.reading import opened
+from featalign.data.reading import opened, tile_size
 from featalign.errors import DataError
 from featalign.serve.problems import RequestError, TooLargeError, UnsupportedImageError
 
@@ -41,7 +43,8 @@ def decode(data: bytes, *, channels: int, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def _size(file: Content) -> tuple[int, int]:
-    """(height, width) from the header alone. Raises DataError, also where there are several pictures."""
+    """(height, width) from the header alone, of a TIFF's tiles where they are larger than the image. Raises DataError,
+    also where there are several pictures."""
     if file.suffix == ".npy":
         shape = npy_shape(file)
         return (shape[0], shape[1]) if len(shape) == 3 else (1, 1)  # what else it is, reading it says
@@ -49,7 +52,7 @@ def _size(file: Content) -> tuple[int, int]:
         frames = image.n_frames if isinstance(image, PngImageFile | WebPImageFile) else 1
         if frames > 1:
             raise DataError(f"an animation of {frames} pictures, expected one; send one of them")
-        return image.height, image.width
+        return max((image.height, image.width), tile_size(image), key=prod)
 
 
 def _check_size(height: int, width: int, *, max_pixels: int) -> None:
