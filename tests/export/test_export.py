@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import featalign.export.targets as targets
+from featalign.cli.exporting import _show
 from featalign.errors import ConfigError, DataError, ExportError, WeightsError
-from featalign.export import ExportedModel, export_model, is_exported, load_exported
+from featalign.export import Exported, ExportedModel, export_model, is_exported, load_exported
 from featalign.export.metadata import ExportInfo
 from featalign.export.verify import Comparison, judge
 from featalign.inference import Predictor
@@ -171,6 +172,21 @@ def test_a_missing_package_is_named_with_the_cure(ifa, monkeypatch, tmp_path):
     monkeypatch.setattr(targets, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'featalign\[export\]'"):
         export_model(ifa, tmp_path / "a.onnx", to="onnx")
+
+
+def test_openvino_answers_other_programs_as_it_was_compared_once_they_ask_for_float32(ifa, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    export_model(ifa, tmp_path / "a.xml", to="openvino")
+    compiled = openvino.Core().compile_model(tmp_path / "a.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    pixels, size = np.full((1, 3, 65, 65), 99, np.uint8), np.array([70, 80])
+    ours = load_exported(tmp_path / "a.xml").logits(torch.from_numpy(pixels), (70, 80))
+    np.testing.assert_allclose(compiled({"images": pixels, "size": size})[0], ours, atol=1e-6)
+
+
+@pytest.mark.parametrize("to", ["openvino", "onnx"])
+def test_what_other_programs_must_ask_of_openvino_is_said(to, capsys):
+    _show(Exported(Path("a"), (Comparison((65, 65), (65, 65), 0.0, 1.0, 1.0, (1.0, 1.0)),), None), to)
+    assert ('"INFERENCE_PRECISION_HINT": "f32"' in capsys.readouterr().err) == (to == "openvino")
 
 
 def test_openvino_without_its_weights(tmp_path):

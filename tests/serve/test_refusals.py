@@ -104,6 +104,19 @@ def test_no_image(client):
     assert broken.status_code in (400, 422)
 
 
+@pytest.mark.parametrize(
+    ("path", "kind", "body"),
+    [
+        ("/v1/segment", "multipart/form-data; boundary=b", b"x"),
+        ("/v1/query", "application/json", b'{"id": "\xff"}'),
+        ("/v1/query", "application/json", b'{"id": ' + b"[" * 9000),
+    ],
+)
+def test_bodies_that_cannot_be_parsed(client, path, kind, body):
+    response = client.post(path, content=body, headers={"Content-Type": kind})
+    assert response.status_code == 400 and set(response.json()) == {"detail"}
+
+
 def test_larger_answers_are_work_for_the_client_that_pays(serve, send):
     client = serve(max_answer_pixels=1000, max_network_pixels=5000)
     assert send(client, size="25x40").status_code == 200

@@ -13,6 +13,11 @@ from featalign.export.metadata import Precision, Size
 from featalign.models import Segmentor, load_model
 from featalign.models.segmentor import Mode
 
+_IN_FLOAT32 = (
+    'compared in float32; other programs get these numbers with compile_model(…, {"INFERENCE_PRECISION_HINT": "f32"}), '
+    "since OpenVINO computes in bfloat16 by default where the processor can"
+)
+
 
 def export_run(
     run: Path,
@@ -66,6 +71,8 @@ def _show(found: Exported, to: str) -> None:
         drop = found.drop
         out.print(f"mIoU {percent(drop.network)} in PyTorch, {percent(drop.file)} in int8, on {drop.images} images")
     out.print(f"good: {found.path} gives the network's answers")
+    if to == "openvino":
+        err.print(f"featalign: {_IN_FLOAT32}", markup=False)
 
 
 def _row(found: Comparison) -> tuple[str, ...]:

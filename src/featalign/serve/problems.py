@@ -66,7 +66,7 @@ class GoneError(RequestError):
 
 
 _MEANINGS = {
-    400: "A body that breaks off, or is not what its type says.",
+    400: "A broken multipart form, or JSON that is not UTF-8 or nested too deeply.",
     401: "The token is missing or wrong.",
     403: "Called under a foreign name, or by a page of another site.",
     404: "No such model, or no image under this id (any more).",
