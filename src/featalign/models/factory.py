@@ -124,7 +124,7 @@ def _check_choices(name: str, options: Mapping[str, Any]) -> None:
             continue
         value, accepted = options[option], _names(hint)
         if not isinstance(value, str):
-            named = ", ".join(map(str, accepted)) + (", or a factory of your own" if _admits(hint, _names) else "")
+            named = ", ".join(map(str, accepted)) + (", or a factory of your own" if _admits(hint, callable) else "")
             raise ConfigError(f'{option} of model "{name}" must be one of {named}; got {value!r}')
         hosts = [host for host in list_models() if value in model_choices(host).get(option, ())]
         if option in _PARTS and hosts:
