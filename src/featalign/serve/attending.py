@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,7 +29,7 @@ class Attended:
             await send(message)
 
         gone = asyncio.create_task(_gone(receive))
-        answer = asyncio.create_task(self.app(scope, _giving(body, gone), noting))
+        answer = asyncio.ensure_future(self.app(scope, _giving(body, gone), noting))
         try:
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
             if begun:
@@ -57,7 +58,7 @@ def _giving(body: Message, gone: asyncio.Task[Message]) -> Receive:
     return giving
 
 
-async def _end(*tasks: asyncio.Task[object]) -> None:
+async def _end(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)

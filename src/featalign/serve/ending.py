@@ -25,7 +25,7 @@ class Ending:
             open_stream = message["type"] == "http.response.start" or message.get("more_body", False)
             await send(message)
 
-        answer = asyncio.create_task(self.app(scope, receive, noting))
+        answer = asyncio.ensure_future(self.app(scope, receive, noting))
         stop = asyncio.create_task(self.stopping.wait())
         try:
             await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
