@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from featalign.align.budget import Budget
 from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
-from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, fold, foldable, position_codes
+from featalign.align.folded import fold, foldable
+from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, position_codes
 from featalign.errors import ConfigError, check_count, check_counts, did_you_mean
 from featalign.layers import BatchNorm2d, Conv2d
 from featalign.ops import (

@@ -119,10 +119,10 @@ class Raster:
 
     def digest(self) -> str:
         """Of all bytes of the file, and of the files that belong to it."""
-        return digest_of(Path(name) for name in self.dataset.files)
+        return files_digest(Path(name) for name in self.dataset.files)
 
 
-def digest_of(files: Iterable[Path]) -> str:
+def files_digest(files: Iterable[Path]) -> str:
     """Of all bytes of some files; of what is no file, nothing."""
     digest = hashlib.sha256()
     for path in sorted(files):
@@ -138,7 +138,7 @@ def raster_digest(path: Path) -> str:
     with warnings.catch_warnings(), naming(path):
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with _opened(path, rasterio) as dataset:
-            return digest_of(Path(name) for name in dataset.files)
+            return files_digest(Path(name) for name in dataset.files)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from featalign import ops
 from featalign.errors import ConfigError, did_you_mean
 from featalign.inference.network import Size
 from featalign.models import Detector
@@ -34,10 +35,10 @@ def checked_size(name: str, size: Any) -> Size | None:
     """(height, width) as given, None if it is. Raises ConfigError for anything else."""
     if size is None:
         return None
-    sides = tuple(size) if isinstance(size, Iterable) and not isinstance(size, str) else ()
-    if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
-        raise ConfigError(f"{name} must be (height, width), each at least one pixel, got {size!r}")
-    return int(sides[0]), int(sides[1])
+    try:
+        return ops.checked_size(size)
+    except ConfigError:
+        raise ConfigError(f"{name} must be (height, width), each at least one pixel, got {size!r}") from None
 
 
 def check_image(image: Any, *, channels: int) -> None:

@@ -163,7 +163,8 @@ class Job:
         if self.outputs.probabilities:
             return "probabilities are written of whole images only; leave them out, or see it whole (--no-parts)"
         try:
-            if self.resume and self.outputs.complete_raster(path):
+            mark = self.outputs.raster_mark(path)
+            if self.resume and self.outputs.complete_raster(path, mark):
                 Parts.beside(self.outputs.raster(path)).remove()  # of a run that ended before it could
                 return None
             with memory_named(path, advice=_MEMORY):
@@ -177,7 +178,7 @@ class Job:
                     margin=self.margin,
                     preview=self.outputs.overlay(path),
                     resume=self.resume,
-                    mark=self.outputs.raster_mark(path),
+                    mark=mark,
                     progress=progress,
                 )
         except (DataError, ConfigError) as error:

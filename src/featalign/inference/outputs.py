@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from featalign.data.raster import digest_of, raster_digest
+from featalign.data.raster import files_digest, raster_digest
 from featalign.errors import FeatalignError
 from featalign.figures import overlay, palette_image
 from featalign.files import write_atomically
@@ -73,10 +73,10 @@ class Outputs:
         except OSError:
             return False
 
-    def complete_raster(self, image: Path) -> bool:
-        """The same of an image that is seen in parts."""
+    def complete_raster(self, image: Path, mark: str) -> bool:
+        """The same of an image that is seen in parts; ``mark``: its :meth:`raster_mark`."""
         labels = self.raster(image)
-        return self.overlay(image).is_file() and labels.is_file() and mark_of(labels) == self.raster_mark(image)
+        return self.overlay(image).is_file() and labels.is_file() and mark_of(labels) == mark
 
     def write(self, image: Path, prediction: Prediction, picture: NDArray[np.uint8]) -> None:
         """The files of one image. ``picture``: uint8 (h, w, 3), what the colours are laid over."""
@@ -94,7 +94,7 @@ class Outputs:
 
     def mark(self, image: Path) -> str:
         """Tells settings and images apart, by all bytes of an image; the same on every machine."""
-        return self._mark(image, digest_of([image]))
+        return self._mark(image, files_digest([image]))
 
     def raster_mark(self, image: Path) -> str:
         """The same of an image that is seen in parts, by the bytes of all files that belong to it. Raises DataError."""

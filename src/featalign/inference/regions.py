@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 from featalign.errors import ConfigError
 from featalign.inference.network import Box, Size
 from featalign.inference.views import ALL, Edges
+from featalign.ops import checked_box
 
 
 def region_of(box: Box | None, image: Size) -> tuple[tuple[Edges, Edges], Size]:
@@ -19,9 +19,12 @@ def region_of(box: Box | None, image: Size) -> tuple[tuple[Edges, Edges], Size]:
     """
     if box is None:
         return ALL, image
-    left, top, right, bottom = box if len(box) == 4 else (math.nan,) * 4
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ConfigError(f"a box is (left, top, right, bottom), 0 <= left < right <= 1 and so downwards, got {box}")
+    try:
+        left, top, right, bottom = checked_box(box)
+    except ConfigError:
+        raise ConfigError(
+            f"a box is (left, top, right, bottom), 0 <= left < right <= 1 and so downwards, got {box}"
+        ) from None
     edges = (_edge(top, image[0]), _edge(bottom, image[0])), (_edge(left, image[1]), _edge(right, image[1]))
     height, width = (max(1, round((stop - start) * side)) for (start, stop), side in zip(edges, image, strict=True))
     return edges, (height, width)

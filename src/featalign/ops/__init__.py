@@ -1,6 +1,6 @@
 """Functions for the papers' equations: no parameters, no state, no files."""
 
-from featalign.ops.axes import WHOLE, Box, PixelAxis, checked_box, pixel_axes, pixel_axis
+from featalign.ops.axes import WHOLE, Box, PixelAxis, checked_box, checked_size, pixel_axes, pixel_axis
 from featalign.ops.carafe import carafe
 from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_taps, nearest, point_taps
 from featalign.ops.deform import deform_conv
@@ -32,6 +32,7 @@ __all__ = [
     "answers_at",
     "carafe",
     "checked_box",
+    "checked_size",
     "class_margin",
     "cross_cells",
     "cross_offsets",
