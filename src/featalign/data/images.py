@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from featalign.data import tiff
 from featalign.data.deep import load_deep, open_npy
 from featalign.data.files import File
 from featalign.data.header import check_pages, is_inverted, raw_mode, upright
@@ -24,9 +25,6 @@ from featalign.spec import Color
 
 _MODES = {1: ("L", "1"), 2: ("LA",), 3: ("RGB", "L", "1", "P", "YCbCr"), 4: ("RGBA",)}
 """Pillow modes that serve an image of n channels; the first is the one they are converted to."""
-
-_SAMPLES_PER_PIXEL = 277
-"""A tag of TIFF."""
 
 _LABEL_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 _LABEL_FORMATS = ("PNG", "TIFF", "BMP")
@@ -154,7 +152,7 @@ def _check_depth(image: ImageFile) -> None:
     if ";16" in raw_mode(image) or image.mode.startswith(("I", "F")):
         raise DataError(f"more than 8 bits per channel ({image.mode}); read it with depth=16, or scale it to 8 bits")
     if isinstance(image, TiffImageFile):
-        stored, read = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1), len(image.getbands())
+        stored, read = image.tag_v2.get(tiff.SAMPLES, 1), len(image.getbands())
         if stored != read:
             raise DataError(
                 f"{stored} channels of which only {read} can be read from TIFF; save it as .npy, uint8 (H, W, C)"

@@ -23,7 +23,6 @@ DEFAULT_MAX_PIXELS = 178_956_970
 """Largest image that is decoded unless asked otherwise: the size from which Pillow itself speaks of an attack."""
 
 _LIFTING = Lock()
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _READERS: dict[bytes, type[ImageFile]] = {
     b"\xff\xd8\xff": JpegImageFile,
     b"\x89PNG\r\n": PngImageFile,
@@ -74,7 +73,7 @@ def tile_size(image: ImageFile) -> tuple[int, int]:
     """(height, width) of the tiles of a TIFF, each of which is decoded at once and can be larger than the image. (0, 0)
     where there are none."""
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-    height, width = tags.get(_TILE_LENGTH, 0), tags.get(_TILE_WIDTH, 0)
+    height, width = tags.get(tiff.TILE_LENGTH, 0), tags.get(tiff.TILE_WIDTH, 0)
     return (height, width) if isinstance(height, int) and isinstance(width, int) else (0, 0)
 
 

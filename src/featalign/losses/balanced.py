@@ -26,7 +26,8 @@ def class_balanced_cross_entropy(logits: Tensor, target: Tensor, *, ignore_index
     """
     check_batch(logits, target, None, ignore_index, waits=True)
     pixels = torch.bincount(target[target != ignore_index].flatten(), minlength=logits.shape[1])
-    return cross_entropy(logits, target, ignore_index=ignore_index, weight=1 / pixels.clamp_min(1).double())
+    kind = torch.promote_types(logits.dtype, torch.float32)  # not every device has float64
+    return cross_entropy(logits, target, ignore_index=ignore_index, weight=1 / pixels.clamp_min(1).to(kind))
 
 
 def balanced_weights(pixels: Tensor) -> Tensor:
