@@ -7,12 +7,12 @@ from torch import nn
 from featalign.align.alignseg import OffsetPredictor
 from featalign.align.fapn import DeformableConv
 from featalign.align.sfnet import AlignedModule
-from featalign.layers import SingleConv2d
+from featalign.layers import OffsetConv2d
 
 
 def test_single_precision_convolution_is_a_convolution():
     torch.manual_seed(0)
-    single, images = SingleConv2d(3, 4, 3, padding=1, stride=2), torch.randn(2, 3, 9, 9)
+    single, images = OffsetConv2d(3, 4, 3, padding=1, stride=2), torch.randn(2, 3, 9, 9)
     plain = nn.Conv2d(3, 4, 3, padding=1, stride=2)
     plain.load_state_dict(single.state_dict())
     assert torch.equal(single(images), plain(images))
@@ -30,4 +30,4 @@ def test_single_precision_convolution_is_a_convolution():
     "predictor", [OffsetPredictor(8)[-1], DeformableConv(8, 8, groups=2).predict, AlignedModule(8, 4).predict]
 )
 def test_what_predicts_positions_is_one(predictor):
-    assert isinstance(predictor, SingleConv2d)
+    assert isinstance(predictor, OffsetConv2d)

@@ -36,8 +36,8 @@ class Conv2d(nn.Conv2d):
         return super()._conv_forward(input, weight, bias)
 
 
-class SingleConv2d(nn.Conv2d):
-    """A convolution in single precision, or double where its weight is, also under autocast: for what is a position.
+class OffsetConv2d(nn.Conv2d):
+    """The convolution that predicts offsets: in single precision, or double where its weight is, also under autocast.
 
     Half precision knows neighbouring places of a wide map apart only to a fraction of a cell.
     """

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
+from featalign.errors import ConfigError
 from featalign.models import create_model
 from featalign.training.optimization import build_optimizer, parameter_groups
 from featalign.training.recipe import TrainingRecipe
@@ -78,6 +79,40 @@ def test_undecayed_parameters_stay_without_a_gradient():
         moved[decay_norms] = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     assert moved[False] == {"backbone.weight", "head.0.weight"}
     assert moved[True] - moved[False] == {"backbone.bias", "head.0.bias", "head.1.weight"}
+
+
+@pytest.mark.parametrize(
+    ("name", "align", "predicting"),
+    [
+        ("semantic_fpn", "fapn", ".align.deform.predict."),
+        ("semantic_fpn", "alignfa", "_offset."),
+        ("sfnet", "sfnet", ".predict."),
+    ],
+)
+def test_offsets_learn_at_a_rate_of_their_own(name, align, predicting):
+    model = create_model(name, align=align, backbone="resnet10t", width=32, classes=3)
+    groups = by_name(parameter_groups(model, lr=0.1, head_lr_multiplier=10, offset_lr_multiplier=0.2))
+    assert {name: group["lr"] for name, group in groups.items()} == pytest.approx(
+        {"backbone": 0.1, "head": 1.0, "offsets": 0.2}
+    )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    offsets = {names[id(p)] for p in groups["offsets"]["params"]}
+    assert offsets and all(predicting in name for name in offsets)
+    held = [names[id(p)] for group in groups.values() for p in group["params"]]
+    assert sorted(held) == sorted(names.values())
+
+
+def test_biases_of_offset_predictors_need_not_decay():
+    model = create_model("semantic_fpn", align="fapn", backbone="resnet10t", width=32, classes=3)
+    groups = by_name(parameter_groups(model, lr=0.1, offset_lr_multiplier=0.5, weight_decay=0.3, decay_norms=False))
+    assert [groups[name]["weight_decay"] for name in ("offsets", "offsets_undecayed")] == [0.3, 0.0]
+    assert all(parameter.ndim == 1 for parameter in groups["offsets_undecayed"]["params"])
+
+
+def test_rate_of_offsets_without_offsets_is_an_error():
+    model = create_model("fpn", backbone="resnet10t", width=16, classes=3)
+    with pytest.raises(ConfigError, match=r"no layer .* predicts offsets; leave .*offset_lr_multiplier at 1"):
+        build_optimizer(model, TrainingRecipe(offset_lr_multiplier=0.1))
 
 
 def test_kinds_of_optimizers():

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.errors import ConfigError, did_you_mean
-from featalign.layers import BatchNorm2d, Conv2d, SingleConv2d
+from featalign.layers import BatchNorm2d, Conv2d, OffsetConv2d
 from featalign.ops.warp import Sampling, check_sampling, warp
 
 Directions = Literal["both", "coarse", "fine", "none"]
@@ -118,7 +118,7 @@ class OffsetPredictor(nn.Sequential):
     """Two maps side by side (B, 2 * channels, h, w) to an offset per cell (B, 2, h, w), (x, y), zero to begin with."""
 
     def __init__(self, channels: int) -> None:
-        offset = SingleConv2d(channels, 2, 3, padding=1, bias=False)
+        offset = OffsetConv2d(channels, 2, 3, padding=1, bias=False)
         nn.init.zeros_(offset.weight)
         super().__init__(Conv2d(2 * channels, channels, 1, bias=False), *norm_leaky(channels), offset)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from featalign.align.ifa import Resample
 from featalign.align.resample import Deconvolution, Resize
 from featalign.errors import ConfigError, did_you_mean
-from featalign.layers import BatchNorm2d, Conv2d, SingleConv2d
+from featalign.layers import BatchNorm2d, Conv2d, OffsetConv2d
 from featalign.ops.deform import deform_conv
 
 Norm = Literal["GN", "BN"]
@@ -107,7 +107,7 @@ class DeformableConv(nn.Module):
         padding = kernel // 2
         self.convolution = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding)
         reference = in_channels if reference_channels is None else reference_channels
-        self.predict = SingleConv2d(reference, 3 * groups * kernel**2, kernel, stride=stride, padding=padding)
+        self.predict = OffsetConv2d(reference, 3 * groups * kernel**2, kernel, stride=stride, padding=padding)
         for parameter in self.predict.parameters():
             nn.init.zeros_(parameter)
 

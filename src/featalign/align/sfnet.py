@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.errors import ConfigError, did_you_mean
-from featalign.layers import Conv2d, SingleConv2d, conv_norm_relu
+from featalign.layers import Conv2d, OffsetConv2d, conv_norm_relu
 from featalign.ops.warp import warp
 
 Gate = Literal["features", "pooling"]
@@ -42,7 +42,7 @@ class AlignedModule(nn.Module):
         super().__init__()
         self.project_coarse = Conv2d(width, inner, 1, bias=False)
         self.project_fine = Conv2d(width, inner, 1, bias=False)
-        self.predict = SingleConv2d(2 * inner, 2 * self.flows, 3, padding=1, bias=False)
+        self.predict = OffsetConv2d(2 * inner, 2 * self.flows, 3, padding=1, bias=False)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """(B, width, h, w) and (B, width, H, W) to (B, width, H, W)."""

@@ -15,6 +15,7 @@ from featalign.training.determinism import require_deterministic
 from featalign.training.engine import from_first, share_statistics
 from featalign.training.freezing import freeze
 from featalign.training.network import Network
+from featalign.training.optimization import offset_parameters
 from featalign.training.recipe import Recipe
 from featalign.training.resume import Start, begin, goes_on
 from featalign.training.run_folder import RunFolder, write_json
@@ -88,6 +89,8 @@ def _set_up(model: Network, recipe: Recipe, task: Task, splits: Splits, *, fabri
     if recipe.training.sync_bn:
         share_statistics(model, world, fabric.device)
     freeze(model, recipe.training)
+    if recipe.training.offset_lr_multiplier != 1:
+        offset_parameters(model)  # refused here, and not where the folder is begun
     fabric.to_device(model)
     if recipe.training.deterministic:
         drawn = task.drawn(recipe.data, splits, device=fabric.device)

@@ -10,6 +10,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from featalign.errors import ConfigError
+from featalign.layers import OffsetConv2d
 from featalign.training.recipe import TrainingRecipe
 from featalign.training.schedules import schedule
 
@@ -18,11 +20,16 @@ _POSITIONS = ("frequencies", "pos_embed", "relative_position_bias_table")  # tab
 
 
 def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> tuple[Optimizer, LambdaLR]:
-    """The optimizer over every trainable parameter, and the scheduler to step once per iteration."""
+    """The optimizer over every trainable parameter, and the scheduler to step once per iteration.
+
+    Raises:
+        ConfigError: for a rate of offsets where no layer predicts any.
+    """
     groups = parameter_groups(
         model,
         lr=recipe.lr,
         head_lr_multiplier=recipe.head_lr_multiplier,
+        offset_lr_multiplier=recipe.offset_lr_multiplier,
         weight_decay=recipe.weight_decay,
         decay_norms=recipe.decay_norms,
     )
@@ -31,28 +38,55 @@ def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> tuple[Optimizer
 
 
 def parameter_groups(
-    model: nn.Module, *, lr: float, head_lr_multiplier: float = 1.0, weight_decay: float = 0.0, decay_norms: bool = True
+    model: nn.Module,
+    *,
+    lr: float,
+    head_lr_multiplier: float = 1.0,
+    offset_lr_multiplier: float = 1.0,
+    weight_decay: float = 0.0,
+    decay_norms: bool = True,
 ) -> list[dict[str, Any]]:
     """The trainable parameters of ``model.backbone`` at ``lr`` and all others at ``lr * head_lr_multiplier``.
 
     The papers give one rate; IFA's published code trains decoder and auxiliary head at ten times the backbone's.
-    Without ``decay_norms``, norms, biases and position tables are groups of their own (``*_undecayed``) without decay.
-    Groups without parameters are left out.
+    With an ``offset_lr_multiplier`` other than 1, the layers that predict offsets are a group of their own, at that
+    share of the head's rate. Without ``decay_norms``, norms, biases and position tables are groups of their own
+    (``*_undecayed``) without decay. Groups without parameters are left out.
+
+    Raises:
+        ConfigError: for an ``offset_lr_multiplier`` where no layer predicts offsets.
     """
-    backbone = {id(parameter) for parameter in model.get_submodule("backbone").parameters()}
+    head_lr = lr * head_lr_multiplier
+    rates = {"backbone": lr, "head": head_lr, "offsets": head_lr * offset_lr_multiplier}
+    parts = dict.fromkeys(map(id, model.get_submodule("backbone").parameters()), "backbone")
+    if offset_lr_multiplier != 1:
+        parts |= dict.fromkeys(map(id, offset_parameters(model)), "offsets")
     spared = set() if decay_norms else {id(parameter) for parameter in undecayed(model)}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {
             "name": f"{part}{'_undecayed' if without else ''}",
-            "params": [p for p in trained if (id(p) in backbone) == inside and (id(p) in spared) == without],
-            "lr": lr if inside else lr * head_lr_multiplier,
+            "params": [p for p in trained if parts.get(id(p), "head") == part and (id(p) in spared) == without],
+            "lr": rate,
             "weight_decay": 0.0 if without else weight_decay,
         }
-        for part, inside in (("backbone", True), ("head", False))
+        for part, rate in rates.items()
         for without in (False, True)
     ]
     return [group for group in groups if group["params"]]
+
+
+def offset_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Of the layers that predict offsets.
+
+    Raises:
+        ConfigError: where no layer does.
+    """
+    predicting = (module for module in model.modules() if isinstance(module, OffsetConv2d))
+    found = [parameter for module in predicting for parameter in module.parameters()]
+    if not found:
+        raise ConfigError("no layer of this model predicts offsets; leave training.offset_lr_multiplier at 1")
+    return found
 
 
 def undecayed(model: nn.Module) -> Iterator[nn.Parameter]:

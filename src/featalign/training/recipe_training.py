@@ -27,6 +27,9 @@ class TrainingRecipe(Section):
     optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd (with momentum) or adamw")
     lr: Positive = Field(default=0.01, description="learning rate of the backbone before the schedule")
     head_lr_multiplier: Positive = Field(default=1.0, description="learning rate of all but the backbone / lr")
+    offset_lr_multiplier: Positive = Field(
+        default=1.0, description="learning rate of the layers that predict offsets / that of the rest of the head"
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD; AdamW has its own averages")
     weight_decay: float = Field(default=5e-4, ge=0, description="weight decay: SGD's in the gradient, AdamW's apart")
     decay_norms: bool = Field(
@@ -97,7 +100,7 @@ class TrainingRecipe(Section):
                 f"schedule {self.schedule} with steps {list(self.steps)}: the step schedule needs steps such as "
                 "[12000, 16000], and no other schedule has any"
             )
-        lowest = self.lr * min(1.0, self.head_lr_multiplier)
+        lowest = self.lr * min(1.0, self.head_lr_multiplier, self.head_lr_multiplier * self.offset_lr_multiplier)
         if self.lr_end > lowest:
             raise ValueError(f"lr_end {self.lr_end:g} is above the rate {lowest:g} that falls towards it; lower it")
         return self
