@@ -28,6 +28,9 @@ PAIRS = [  # a row, and the one that it varies (another fuse, head, question in 
     ("alignfa", "smp_fpn"),
     ("alignfa_boundary", "alignfa"),
     ("fapn", "fapn_none"),
+    ("fapn_slow_offsets", "fapn_none"),
+    ("fapn_slow_offsets", "fapn"),
+    ("fapn_slow_offsets", "fpn_add"),
     ("fapn", "fapn_no_fsm"),
     ("fapn", "fpn_add"),
     ("fapn_none", "fpn_add"),
@@ -114,7 +117,7 @@ def precisions(rows: Rows) -> list[str]:
 
 
 def native(rows: Rows) -> str:
-    """The same models asked at 960x720 from 480x360 inputs."""
+    """The same models at 960x720 from 480x360 inputs."""
     lines = []
     for row, seeds in rows.items():
         for key in next(iter(seeds.values()))["test"]:
@@ -123,7 +126,7 @@ def native(rows: Rows) -> str:
                 scores = [spread(test["miou"] for test in tests), spread(test["pixel_accuracy"] for test in tests)]
                 bands = [spread(test["bands"][width] for test in tests) for width in WIDTHS]
                 lines.append([f"`{row}`", key.removeprefix("960x720 "), *scores, *bands])
-    return table(["row", "asked", "mIoU", "accuracy", *(f"{width} px" for width in WIDTHS)], lines)
+    return table(["row", "mode", "mIoU", "accuracy", *(f"{width} px" for width in WIDTHS)], lines)
 
 
 def against_base(rows: Rows) -> list[str]:
@@ -148,7 +151,7 @@ def _against(rows: Rows, row: str, other: str) -> list[str]:
 
 
 def finer(rows: Rows) -> list[str]:
-    """What asking every pixel at 960x720 brought over the model's own resized stride-4 answer."""
+    """What querying every pixel brought over the model's own resized stride-4 answer."""
     lines = []
     for row, seeds in rows.items():
         for size in ("960x720", "480x360"):
@@ -161,15 +164,15 @@ def finer(rows: Rows) -> list[str]:
 
 
 def refined(rows: Rows) -> list[str]:
-    """What asking a point head where the coarse answer is uncertain brought over that answer, resized."""
+    """What querying a point head where the coarse answer is uncertain brought over that answer, resized."""
     lines = []
     for row, seeds in rows.items():
         tests = [found["test"] for found in seeds.values() if "960x720 adaptive" in found["test"]]
         pairs = (("480x360", "480x360 resized"), ("960x720 adaptive", "960x720 resized"))
-        for asked, coarse in pairs if tests else ():
+        for fine, coarse in pairs if tests else ():
             for name, score in SCORES.items():
-                found = [score(test[asked]) - score(test[coarse]) for test in tests]
-                lines.append(f"- `{row}` at {asked.split()[0]}, {name}: {difference(found)}")
+                found = [score(test[fine]) - score(test[coarse]) for test in tests]
+                lines.append(f"- `{row}` at {fine.split()[0]}, {name}: {difference(found)}")
     return lines
 
 
@@ -247,7 +250,7 @@ def page(rows: Rows, name: str) -> str:
         ("### At 960x720, from 480x360", [native(rows)]),
         ("### Against the bilinear row", against_base(rows)),
         ("### Against the nearest sibling, and a peer", against_siblings(rows)),
-        ("### Asking every pixel", finer(rows)),
+        ("### Querying every pixel", finer(rows)),
         ("### Refined at points", refined(rows)),
         ("### Testing at several scales", scales(rows)),
         ("### By the width of the band", [f"![test mIoU over the width of the band]({name}-bands.svg)"]),
