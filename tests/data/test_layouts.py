@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,22 @@ def test_several_splits_at_once(tmp_path: Path) -> None:
     assert [pair.name for pair in together.samples] == alone and len(alone) == 4
     with pytest.raises(DataError, match='no split "tets"; found: train, val'):
         open_dataset(root, "train+tets")
+
+
+@pytest.mark.parametrize("layout", ["voc", "pascal_context", "coco_stuff10k"])
+def test_a_folder_is_listed_as_often_for_many_names_as_for_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    root, scandir, calls = fabricate(layout, tmp_path / "set"), os.scandir, []
+    monkeypatch.setattr("os.scandir", lambda path: calls.append(path) or scandir(path))
+    counts = []
+    (names,) = root.rglob("train.txt")
+    for _ in range(2):
+        calls.clear()
+        open_dataset(root, "train", layout=layout, on_error="skip")
+        counts.append(len(calls))
+        names.write_text(names.read_text() + "".join(f"absent{i}\n" for i in range(50)))
+    assert counts[0] == counts[1]
 
 
 def test_names_of_several_splits_stay_apart(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from featalign.data.files import File
@@ -54,13 +54,11 @@ def pair_files(
     return Split(split, pairs, tuple(found), held_out)
 
 
-def pair_listed(
-    split: str, names: Iterable[str], image: Callable[[str], File | None], mask: Callable[[str], File | None]
-) -> Split:
+def pair_listed(split: str, names: Iterable[str], images: Mapping[str, File], masks: Mapping[str, File]) -> Split:
     """The pairs of a list of names; a name that has no image or no mask is an error each."""
     pairs: list[Pair] = []
     findings: list[Finding] = []
-    files = {name: (image(name), mask(name)) for name in names}
+    files = {name: (images.get(name), masks.get(name)) for name in names}
     for name, found in files.items():
         if found[0] is not None and found[1] is not None:
             pairs.append(Pair(name, found[0], found[1]))

@@ -37,7 +37,7 @@ def _splits(tree: Tree, settings: Settings) -> list[str]:
 def _scan(tree: Tree, split: str, settings: Settings) -> Split:
     if _is_first_release(tree):
         frames, masks = endings(tree.files(_FRAMES), ".png"), endings(tree.files(_MASKS), "_L.png")
-        return pair_listed(split, _official(split), frames.get, masks.get)
+        return pair_listed(split, _official(split), frames, masks)
     images, findings = by_stem(tree, split, split, IMAGE_SUFFIXES)
     annotated, about_masks = by_stem(tree, f"{split}annot", split, MASK_SUFFIXES)
     return pair_files(split, images, annotated, findings + about_masks)

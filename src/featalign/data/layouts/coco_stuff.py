@@ -13,7 +13,7 @@ from featalign.data.layouts.base import Labels, Layout, Option, Settings
 from featalign.data.layouts.table import ClassTable, class_table
 from featalign.data.layouts.voc import listed_splits, read_names
 from featalign.data.matlab import load_mat
-from featalign.data.pairs import IMAGE_SUFFIXES, MASK_SUFFIXES, Split, by_stem, pair_files, pair_listed
+from featalign.data.pairs import IMAGE_SUFFIXES, MASK_SUFFIXES, Split, by_stem, endings, pair_files, pair_listed
 from featalign.data.sources import Tree
 
 _FOLDERS = {"train": "train2017", "val": "val2017"}
@@ -43,8 +43,8 @@ def _scan_10k(tree: Tree, split: str, settings: Settings) -> Split:
     return pair_listed(
         split,
         read_names(tree, f"imageLists/{split}.txt"),
-        lambda name: tree.file(f"images/{name}.jpg"),
-        lambda name: tree.file(f"annotations/{name}.mat"),
+        endings(tree.files("images"), ".jpg"),
+        endings(tree.files("annotations"), ".mat"),
     )
 
 

@@ -20,7 +20,7 @@ from featalign.data.layouts.base import Labels, Layout, Option, Settings
 from featalign.data.layouts.table import ClassTable, class_table
 from featalign.data.layouts.voc import BASES, listed_splits, read_names
 from featalign.data.matlab import load_mat
-from featalign.data.pairs import Split, pair_listed
+from featalign.data.pairs import Split, endings, pair_listed
 from featalign.data.sources import Tree
 from featalign.errors import DataError
 from featalign.spec import Classes
@@ -64,24 +64,24 @@ def _scan(tree: Tree, split: str, settings: Settings) -> Split:
     source = _source(tree, settings)
     if source == "json":
         return _scan_json(tree, split)
-    pattern = f"{_PNG}/{{}}.png" if source == "png" else f"{_MATLAB}/{{}}.mat"
+    masks = endings(tree.files(_PNG), ".png") if source == "png" else endings(tree.files(_MATLAB), ".mat")
     names = read_names(tree, f"{_lists(tree)}/{split}.txt")
     if _lists(tree) == "ImageSets/Main":  # VOC's own lists, which also name images without context
-        names = [name for name in names if tree.file(pattern.format(name)) is not None]
-    return pair_listed(split, names, partial(_image, tree), lambda name: tree.file(pattern.format(name)))
+        names = [name for name in names if name in masks]
+    return pair_listed(split, names, _images(tree), masks)
 
 
 def _scan_json(tree: Tree, split: str) -> Split:
     file = _annotation_file(tree)
     named = {name: image for name, image in detail_images(file).items() if image.phase == split}
-    scanned = pair_listed(split, sorted(named), partial(_image, tree), lambda name: Entry(file, name))
+    scanned = pair_listed(split, sorted(named), _images(tree), {name: Entry(file, name) for name in named})
     empty = [name for name, image in named.items() if not image.regions]
     note = Finding("note", split, None, f"{len(empty)} images have no region (first: {empty[0]})") if empty else None
     return replace(scanned, findings=(*scanned.findings, *([note] if note else [])))
 
 
-def _image(tree: Tree, name: str) -> File | None:
-    return tree.file(f"JPEGImages/{name}.jpg")
+def _images(tree: Tree) -> dict[str, File]:
+    return endings(tree.files("JPEGImages"), ".jpg")
 
 
 def _annotation_file(tree: Tree) -> Path | Member:

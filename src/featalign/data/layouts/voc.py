@@ -9,7 +9,7 @@ from featalign.data.colors import load_colors
 from featalign.data.labels import LabelMap
 from featalign.data.layouts.base import Labels, Layout, Option, Settings
 from featalign.data.layouts.table import class_table
-from featalign.data.pairs import Split, pair_listed
+from featalign.data.pairs import Split, endings, pair_listed
 from featalign.data.sources import Tree
 from featalign.errors import DataError
 
@@ -42,8 +42,8 @@ def _scan(tree: Tree, split: str, settings: Settings) -> Split:
     return pair_listed(
         split,
         read_names(tree, f"ImageSets/Segmentation/{split}.txt"),
-        lambda name: tree.file(f"JPEGImages/{name}.jpg"),
-        lambda name: tree.file(f"{settings['masks']}/{name}.png"),
+        endings(tree.files("JPEGImages"), ".jpg"),
+        endings(tree.files(settings["masks"]), ".png"),
     )
 
 
