@@ -6,7 +6,6 @@ only in how levels are aligned, are trained alike at 96x96 and judged at 96x96 a
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +14,9 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from featalign.data import Progress, train_transform
+from featalign.data import bar_on, train_transform
 from featalign.data.scenes import SCENE_CLASSES, SceneDataset
 from featalign.figures import comparison
 from featalign.files import atomic_path, write_atomically
@@ -85,7 +83,7 @@ def _draw_splits(recipe: Recipe, counts: dict[str, int], console: Console) -> Sp
     learn = SceneDataset(counts["train"], data.crop, seed=0)
     choose = SceneDataset(counts["val"], data.crop, seed=1)
     for scenes in (learn, choose):
-        for index in _progress(console)(range(len(scenes)), total=len(scenes), description="drawing scenes"):
+        for index in bar_on(console)(range(len(scenes)), total=len(scenes), description="drawing scenes"):
             scenes[index]
     learn.transform = transform
     return Splits(learn, choose, SCENE_CLASSES)
@@ -102,15 +100,10 @@ def _score(predictor: Predictor, size: tuple[int, int], count: int, console: Con
             predictor,
             _test_scenes(size, finer, count),
             boundary_widths=(BOUNDARY * finer,),
-            progress=_progress(console),
+            progress=bar_on(console),
         )
         for finer in (1, FINER)
     }
-
-
-def _progress(console: Console) -> Progress:
-    """A bar on a terminal, nothing elsewhere."""
-    return functools.partial(track, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _table(scores: dict[str, dict[int, Evaluation]], size: tuple[int, int]) -> Table:

@@ -44,7 +44,7 @@ def protocol(run: Path, **given: Any) -> Protocol:
     if isinstance(chosen.get("layout_options"), list):
         chosen["layout_options"] = tuple(chosen["layout_options"])
     result = replace(found, **chosen)
-    _tell(found, result)
+    _show_unusual(found, result)
     return result
 
 
@@ -64,7 +64,7 @@ def _of(recipe: Recipe) -> Protocol:
     )
 
 
-def _tell(recipe: Protocol, used: Protocol) -> None:
+def _show_unusual(recipe: Protocol, used: Protocol) -> None:
     """Name what comes from the recipe and is not the default."""
     default = Protocol()
     unusual = [

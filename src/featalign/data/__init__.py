@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from featalign.data.check import Progress, check_data, check_folder, require_trainable, silent
+from featalign.data.check import check_data, check_folder, require_trainable
 from featalign.data.dataset import OnError, SegmentationDataset
 from featalign.data.findings import Finding
 from featalign.data.folder import FolderDataset
@@ -22,6 +22,7 @@ from featalign.data.loading import (
 )
 from featalign.data.opening import detect_layout, list_layouts, list_splits, open_dataset
 from featalign.data.pixels import class_pixels
+from featalign.data.progress import Progress, bar_on, silent
 from featalign.data.reading import DEFAULT_MAX_PIXELS, UnreadableError
 from featalign.data.report import CheckReport, SplitStatistics
 from featalign.data.sample import Sample
@@ -46,6 +47,7 @@ __all__ = [
     "SplitStatistics",
     "TrainingLoader",
     "UnreadableError",
+    "bar_on",
     "check_data",
     "check_folder",
     "class_pixels",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from featalign.data.dataset import OnError
 from featalign.data.examining import Examined, Examiner
@@ -17,26 +16,13 @@ from featalign.data.images import Depth
 from featalign.data.layouts import Labels
 from featalign.data.opening import AUTO, DataSource, open_source
 from featalign.data.pairs import Split
+from featalign.data.progress import Progress, silent, threaded
 from featalign.data.reading import DEFAULT_MAX_PIXELS
 from featalign.data.report import CheckReport, SplitStatistics
 from featalign.errors import DataError
 
 _SHOWN = 12
 """Absent classes that a note names."""
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class Progress(Protocol):
-    """Hands on ``items`` one by one while it shows how far it is."""
-
-    def __call__(self, items: Iterable[T], *, total: int, description: str) -> Iterable[T]: ...
-
-
-def silent(items: Iterable[T], *, total: int, description: str) -> Iterable[T]:
-    """Shows nothing."""
-    return items
 
 
 def check_data(
@@ -188,12 +174,3 @@ def _suspicious(stored: dict[int, int], counts: dict[int, int], source: DataSour
     if set(counts) == {ignore}:
         return f"every pixel is {ignore}, to be ignored; nothing to learn"
     return source.layout.suspect(stored, source.settings)
-
-
-def threaded(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """``map`` in threads, since Pillow decodes without holding Python's lock. What waits is dropped on an interrupt."""
-    pool = ThreadPoolExecutor()
-    try:
-        yield from pool.map(function, items)
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Literal
 
@@ -17,6 +16,7 @@ from featalign.data.cache import Stored, fitting, smallest
 from featalign.data.images import Depth, load_image, load_mask, parse_depth
 from featalign.data.layouts.base import Labels
 from featalign.data.pairs import Pair
+from featalign.data.progress import threaded
 from featalign.data.reading import DEFAULT_MAX_PIXELS, UnreadableError
 from featalign.data.sample import Sample
 from featalign.errors import ConfigError, DataError
@@ -123,9 +123,8 @@ class SegmentationDataset(Dataset[Sample]):
     def fill_cache(self) -> None:
         """Decode what is to be kept, by threads, so that worker processes started later share it."""
         missing = [index for index in range(self._cached) if index not in self._cache]
-        with ThreadPoolExecutor() as pool:
-            for _ in pool.map(self._try, missing):
-                pass
+        for _ in threaded(self._try, missing):
+            pass
 
     def _try(self, index: int) -> None:
         """A file that cannot be read complains when it is asked for."""

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featalign.data.check import Progress, silent, threaded
 from featalign.data.dataset import SegmentationDataset
+from featalign.data.progress import Progress, silent, threaded
 from featalign.data.reading import UnreadableError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,16 +11,18 @@ from lightning.fabric import Fabric
 from rich.console import Console
 from torch import Tensor
 
+from featalign.data import bar_on
 from featalign.training.class_counts import class_weights, label_counts
 from featalign.training.determinism import require_deterministic
 from featalign.training.engine import from_first, share_statistics
 from featalign.training.freezing import freeze
 from featalign.training.network import Network
 from featalign.training.optimization import offset_parameters
+from featalign.training.progress import say
 from featalign.training.recipe import Recipe
 from featalign.training.resume import Start, begin, goes_on
 from featalign.training.run_folder import RunFolder, write_json
-from featalign.training.splits import Shown, Splits
+from featalign.training.splits import Splits
 from featalign.training.start_from import recall, start_from
 from featalign.training.start_report import StartReport
 from featalign.training.tasks import Task, task_of
@@ -56,10 +59,6 @@ def begin_run(
         DataError: for data that cannot be trained on.
         WeightsError: for weights to begin with that cannot be used.
     """
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-
     fresh = world.first and (overwrite or not goes_on(folder, recipe))
     torch.manual_seed(recipe.training.seed)
     task = task_of(recipe)
@@ -71,8 +70,9 @@ def begin_run(
     if world.first:
         if fresh and isinstance(data, Path):
             task.check_files(data, recipe.data, console=console)
-        start = begin(folder, recipe, splits, fresh=fresh, say=say)
-        _tell(report, folder, console)
+        start = begin(folder, recipe, splits, fresh=fresh, say=partial(say, console))
+        if report is not None:
+            _record(report, folder, console)
         if not fresh:
             recall(model, folder.start_from)
         counts = None if start.finished else _counts(recipe, splits, console)
@@ -97,14 +97,14 @@ def _set_up(model: Network, recipe: Recipe, task: Task, splits: Splits, *, fabri
         require_deterministic(task.learner(model, recipe, class_weights=None), drawn)
 
 
-def _tell(report: StartReport | None, folder: RunFolder, console: Console) -> None:
-    if report is not None:
-        write_json(folder.start_from, report.to_json())
-        console.print(report.summary(), highlight=False, soft_wrap=True, markup=False)
-        console.print(report.table())
+def _record(report: StartReport, folder: RunFolder, console: Console) -> None:
+    """In the folder and on the console: what the run begins with."""
+    write_json(folder.start_from, report.to_json())
+    say(console, report.summary())
+    console.print(report.table())
 
 
 def _counts(recipe: Recipe, splits: Splits, console: Console) -> Tensor | None:
     if recipe.loss.class_weights != "balanced" and not recipe.data.oversample:
         return None
-    return label_counts(splits.train, len(splits.classes), progress=Shown(console))
+    return label_counts(splits.train, len(splits.classes), progress=bar_on(console))

@@ -7,8 +7,6 @@ Belongs before the first step, after the data was checked: :func:`class_weights`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featalign.data import Progress, SegmentationDataset, class_pixels, silent
+from featalign.data.progress import threaded
 from featalign.errors import ConfigError
 from featalign.losses import balanced_weights
 from featalign.spec import Classes
@@ -52,10 +51,8 @@ def label_counts(dataset: object, classes: int, *, progress: Progress = silent) 
         ids = masks.ids(index)
         return np.bincount(ids[(ids >= 0) & (ids < classes)].astype(np.int64), minlength=classes)
 
-    with ThreadPoolExecutor() as pool:
-        rows: Iterable[NDArray[np.int64]] = pool.map(count, range(len(masks)))
-        counted = list(progress(rows, total=len(masks), description="counting labels"))
-    return torch.from_numpy(np.stack(counted)) if counted else torch.zeros(0, classes, dtype=torch.int64)
+    rows = progress(threaded(count, range(len(masks))), total=len(masks), description="counting labels")
+    return torch.from_numpy(np.array(list(rows), dtype=np.int64).reshape(len(masks), classes))
 
 
 def class_weights(recipe: LossRecipe, classes: Classes, pixels: Tensor | None) -> Tensor | None:

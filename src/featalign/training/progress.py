@@ -63,7 +63,12 @@ class ProgressLine:
 
     def say(self, message: str) -> None:
         """A line of its own."""
-        self._console.print(message, highlight=False, soft_wrap=True, markup=False)
+        say(self._console, message)
+
+
+def say(console: Console, message: str) -> None:
+    """A line of its own, in which nothing is coloured or broken."""
+    console.print(message, highlight=False, soft_wrap=True, markup=False)
 
 
 def training_status(values: Mapping[str, object]) -> str:

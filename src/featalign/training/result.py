@@ -66,7 +66,7 @@ def conclude(fit: Fit, folder: RunFolder, *, done: int, finished: bool) -> RunRe
     )
     if fit.world.first:
         _store(fit, folder, result)
-        _tell(result, folder, progress, total=fit.trainee.recipe.training.iterations)
+        _say_how_it_ended(result, folder, progress, total=fit.trainee.recipe.training.iterations)
     return result
 
 
@@ -96,7 +96,7 @@ def _store(fit: Fit, folder: RunFolder, result: RunResult) -> None:
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 
-def _tell(result: RunResult, folder: RunFolder, progress: ProgressLine, *, total: int) -> None:
+def _say_how_it_ended(result: RunResult, folder: RunFolder, progress: ProgressLine, *, total: int) -> None:
     if result.best is None:
         progress.say("nothing was validated: model/ holds the last weights")
     if result.skipped:

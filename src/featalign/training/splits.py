@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from featalign.data import (
@@ -17,6 +16,7 @@ from featalign.data import (
     Sample,
     SegmentationDataset,
     TrainingLoader,
+    bar_on,
     list_splits,
     open_dataset,
     require_trainable,
@@ -24,10 +24,9 @@ from featalign.data import (
 )
 from featalign.spec import Classes
 from featalign.training.oversampling import RareClassBatches
+from featalign.training.progress import say
 from featalign.training.recipe import DataRecipe, Recipe
 from featalign.training.world import World
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -127,14 +126,14 @@ def check_files(root: Path, recipe: DataRecipe, *, console: Console) -> None:
         channels=recipe.channels,
         depth=recipe.depth,
         on_error=recipe.on_error,
-        progress=Shown(console),
+        progress=bar_on(console),
     )
     notes = [str(note) for note in report.notes[:3]]
     train = open_split(root, recipe, recipe.train_split)
     sample = next(iter(train))
     augmentation(recipe, ignore_index=train.classes.ignore_index)(sample)  # refused here, not in a worker process
     for note in [*notes, *_padding(sample, recipe)]:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+        say(console, f"note: {note}")
 
 
 def _padding(sample: Sample, recipe: DataRecipe) -> list[str]:
@@ -147,14 +146,3 @@ def _padding(sample: Sample, recipe: DataRecipe) -> list[str]:
         f"a crop of {rows} x {columns} is larger than an image of {height} x {width} at the largest scale, {largest}: "
         "the rest of every crop is padding"
     ]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A bar while items are handed on."""
-
-    console: Console
-
-    def __call__(self, items: Iterable[T], *, total: int, description: str) -> Iterable[T]:
-        shown = self.console.is_terminal
-        return track(items, description, total=total, console=self.console, transient=True, disable=not shown)
