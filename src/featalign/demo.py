@@ -18,12 +18,14 @@ from rich.table import Table
 
 from featalign.data import bar_on, train_transform
 from featalign.data.scenes import SCENE_CLASSES, SceneDataset
+from featalign.errors import ConfigError
 from featalign.figures import comparison
 from featalign.files import atomic_path, write_atomically
 from featalign.inference import Evaluation, Predictor, evaluate
 from featalign.models import load_model
 from featalign.training import Recipe, load_recipe
 from featalign.training.run import train
+from featalign.training.run_folder import RunFolder
 from featalign.training.splits import Splits
 
 MODELS = {"bilinear": "demo/fpn_bilinear", "IFA": "demo/fpn_ifa"}
@@ -53,27 +55,40 @@ def run_demo(
         console: where progress and the table are shown; stderr by default.
 
     Raises:
-        ConfigError: for an override that no recipe has.
+        ConfigError: for an override that no recipe has, or an ``out`` with files that are of no demonstration.
         FeatalignError: if ``out`` cannot be written.
     """
     console = console or Console(stderr=True)
     recipes = {name: load_recipe(recipe).with_overrides(overrides) for name, recipe in MODELS.items()}
+    folders = {name: RunFolder(out / "runs" / name.lower()) for name in recipes}
+    figure, results = out / "figure.png", out / "results.json"
+    strange = [folders[name].root for name, recipe in recipes.items() if not _may_replace(folders[name], recipe)]
+    if not any(folder.earlier() for folder in folders.values()):
+        strange += [file for file in (figure, results) if file.exists()]
+    if strange:
+        raise ConfigError(f"{strange[0]}: is of no demonstration and would be replaced; choose another --out")
     size = recipes["IFA"].data.crop
     splits = _draw_splits(recipes["IFA"], counts, console)
     predictors = {}
     for name, recipe in recipes.items():
         console.print(f"[bold]training {name}[/bold]: {recipe.training.iterations} iterations at {size[0]}x{size[1]}")
-        run = train(recipe, data=splits, out=out / "runs" / name.lower(), overwrite=True, console=console)
+        run = train(recipe, data=splits, out=folders[name].root, overwrite=True, console=console)
         if run.interrupted:
             raise KeyboardInterrupt
         predictors[name] = Predictor(load_model(run.folder), device="cpu")
     scores = {name: _score(predictor, size, counts["test"], console) for name, predictor in predictors.items()}
     console.print(_table(scores, size))
-    result = DemoResult(scores, out / "figure.png")
-    _draw_figure(predictors, _test_scenes(size, 1, counts["test"]), result.figure)
-    write_atomically(out / "results.json", json.dumps(_as_json(scores, size), indent=1) + "\n")
-    console.print(f"figure: {result.figure}", soft_wrap=True)
-    return result
+    _draw_figure(predictors, _test_scenes(size, 1, counts["test"]), figure)
+    write_atomically(results, json.dumps(_as_json(scores, size), indent=1) + "\n")
+    console.print(f"figure: {figure}", soft_wrap=True)
+    return DemoResult(scores, figure)
+
+
+def _may_replace(folder: RunFolder, recipe: Recipe) -> bool:
+    """Whether a folder holds no run, or one of this recipe, with whatever overrides."""
+    if not folder.earlier():
+        return True
+    return folder.recipe.is_file() and load_recipe(folder.recipe).summary == recipe.summary
 
 
 def _draw_splits(recipe: Recipe, counts: dict[str, int], console: Console) -> Splits:
