@@ -10,7 +10,7 @@ import featalign
 
 ROOT = Path(featalign.__file__).parent
 FLOORS = [
-    {"errors", "spec", "files", "doctor"},
+    {"errors", "spec", "files", "memory", "doctor"},
     {"ops", "layers"},
     {"align", "context", "backbones", "losses", "metrics", "data", "figures"},
     {"models"},

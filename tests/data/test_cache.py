@@ -13,7 +13,7 @@ from fabricate import fabricate
 from featalign.data import cache as cache_module
 from featalign.data import in_order, load_batches, open_dataset
 from featalign.data.cache import smallest
-from featalign.data.memory import free_memory
+from featalign.memory import free_memory
 
 
 @pytest.fixture

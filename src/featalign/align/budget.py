@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from featalign.errors import ConfigError
-
-_CGROUP = Path("/sys/fs/cgroup")
+from featalign.memory import free_memory
 
 
 class Budget(NamedTuple):
@@ -45,32 +42,8 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
-    found = [free for free in (_available(), _cgroup_room()) if free is not None]
-    return min(found, default=1 << 30)
-
-
-def _available() -> int | None:
-    """What the system has left, caches that it would give up included."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _cgroup_room() -> int | None:
-    """What the container's limit leaves, where there is one."""
-    try:
-        limit, used = (
-            (_CGROUP / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current")
-        )
-        return None if limit == "max" else max(0, int(limit) - int(used))
-    except (OSError, ValueError):
-        return None
+    free = free_memory()
+    return 1 << 30 if free is None else free
 
 
 def fit_tile(rows: int, columns: int, footprint: Callable[[int, int], int], budget: Budget) -> tuple[int, int]:

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from featalign.data.deep import npy_shape
 from featalign.data.files import File
-from featalign.data.memory import SHARE, free_memory
 from featalign.data.pairs import Pair
 from featalign.data.reading import opened
 from featalign.errors import DataError
+from featalign.memory import free_memory
 
+SHARE = 0.5
+"""Part of the free memory that is taken."""
 _PROBED = 16
 """Images whose headers are read to estimate the size of all."""
 
