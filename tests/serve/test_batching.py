@@ -6,11 +6,15 @@ import asyncio
 import threading
 from time import perf_counter
 
+import numpy as np
 import pytest
 import torch
 
+from featalign.export import ExportedModel, ExportInfo
 from featalign.serve.batching import Batcher
-from featalign.serve.problems import BusyError
+from featalign.serve.problems import BusyError, GoneError
+from featalign.serve.stopping import stopping
+from featalign.spec import Classes, Normalization
 
 
 def run(scenario, **options):
@@ -151,3 +155,18 @@ def test_what_runs_is_stopped_when_nobody_waits():
         assert set(seen) == {2}
 
     run(scenario)
+
+
+def test_an_exported_file_is_stopped_between_its_runs():
+    class File:
+        info = ExportInfo(Classes.numbered(2), 3, Normalization(), "resized", "fp32", (8, 8), {}, "1")
+        runs = 0
+
+        def run(self, images, size):
+            self.runs += 1
+            return np.zeros((1, 2, 8, 8), np.float32)
+
+    file = File()
+    with stopping(lambda: file.runs == 1), pytest.raises(GoneError):
+        ExportedModel(file, digest="")(torch.zeros(3, 3, 8, 8))
+    assert file.runs == 1

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from featalign.errors import ConfigError, DataError, WeightsError, said
+from featalign.errors import ConfigError, DataError, FeatalignError, WeightsError, said
 from featalign.export.metadata import ExportInfo, Size
 from featalign.export.targets import TARGETS, Runner, target_of
 from featalign.models.segmentor import Mode
@@ -30,6 +30,7 @@ class ExportedModel:
         self.runner = runner
         self.info: ExportInfo = runner.info
         self.digest = digest
+        self._run_as_layer = _Run(runner)
 
     @property
     def classes(self) -> Classes:
@@ -85,12 +86,25 @@ class ExportedModel:
 
     def _run(self, pixels: Tensor, size: np.ndarray | None) -> Tensor:
         try:
-            return torch.from_numpy(self.runner.run(np.ascontiguousarray(pixels.numpy()), size))
+            return self._run_as_layer(pixels, size)
+        except FeatalignError:
+            raise
         except Exception as error:  # each runtime has classes of its own, below RuntimeError or not
             height, width = pixels.shape[-2:]
             raise DataError(
                 f"the file cannot be run on an image of {height}x{width} pixels ({said(error)}); try another size"
             ) from error
+
+
+class _Run(nn.Module):
+    """A run of a file as a layer, so that what hooks into every layer, such as a service that stops, knows of it."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__()
+        self.runner = runner
+
+    def forward(self, pixels: Tensor, size: np.ndarray | None) -> Tensor:
+        return torch.from_numpy(self.runner.run(np.ascontiguousarray(pixels.numpy()), size))
 
 
 def is_exported(path: Path | str) -> bool:

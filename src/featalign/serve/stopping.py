@@ -16,8 +16,8 @@ from featalign.serve.problems import GoneError
 def stopping(gone: Callable[[], bool]) -> Iterator[None]:
     """In this block, and in its thread alone, ``gone()`` is asked before every layer of every network.
 
-    So layers, windows, views and most bands are places to stop at, and none of them needs to know. What an exported
-    file computes is not interrupted.
+    So layers, windows, views and most bands are places to stop at, and none of them needs to know. An exported file is
+    stopped between its runs, of which every window is one.
 
     Raises:
         GoneError: out of the layer that was called, once ``gone()`` is true.
