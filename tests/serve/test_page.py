@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,6 +86,32 @@ def test_names_of_classes_are_text_not_markup():
     classes = Classes.named(["<script>", "b"])
     shown = legend_html([ClassShare(id=0, name="<script>", share=1)], classes, "<i>")
     assert "<script>" not in shown and "&lt;script&gt;" in shown and "<i>" not in shown.replace("<i style", "")
+
+
+def test_what_a_closed_tab_has_asked_is_given_up(predictor):
+    gradio = pytest.importorskip("gradio", reason="needs featalign[try]")
+    from featalign.serve.page import Page
+
+    async def scenario(service):
+        page, stopped = Page(service), []
+
+        async def ask(tab, seconds):
+            async with page.asking(tab):
+                try:
+                    await asyncio.sleep(seconds)
+                except asyncio.CancelledError:
+                    stopped.append(tab)
+                    raise
+
+        closed, open_ = asyncio.create_task(ask("closed", 60)), asyncio.create_task(ask("open", 0.1))
+        await asyncio.sleep(0)
+        await page.close(SimpleNamespace(session_hash="closed"))
+        await open_
+        with pytest.raises(gradio.Error, match="the tab was closed"):
+            await closed
+        assert stopped == ["closed"]
+
+    within(predictor, scenario)
 
 
 def test_the_crop_is_centred_on_the_point(photo):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ class Page:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.names = list(service.models)
+        self._asked: defaultdict[str | None, set[asyncio.Timeout]] = defaultdict(set)
 
     def blocks(self) -> gr.Blocks:
         """The page."""
@@ -69,6 +72,7 @@ class Page:
                 with gr.Column(scale=3, min_width=420):
                     self._build_outputs()
             self._connect()
+            blocks.unload(self.close)
         return blocks.queue(default_concurrency_limit=8)
 
     def _build_inputs(self) -> None:
@@ -136,13 +140,21 @@ class Page:
         return "", gr.update(visible=False), gr.update(visible=False), KeptImages({})
 
     async def show(
-        self, image: str | None, model: str, other: str, resolution: str, tint: float, scales: list[float], flip: bool
+        self,
+        image: str | None,
+        model: str,
+        other: str,
+        resolution: str,
+        tint: float,
+        scales: list[float],
+        flip: bool,
+        request: gr.Request,
     ) -> tuple[Any, ...]:
         """The slider's two pictures, the legend and the file."""
         if image is None:
             return None, "", gr.update(visible=False)
         data = Path(image).read_bytes()
-        with speaking():
+        async with self.asking(request.session_hash):
             natural = (await self.service.pixels(data, model=model)).shape
             size = parse_resolution(resolution, (natural[0], natural[1]))
             question = Question(size=size, scales=tuple(sorted(scales)) or (1.0,), flip=flip)
@@ -158,12 +170,12 @@ class Page:
         )
 
     async def point(
-        self, image: str, model: str, other: str, kept: KeptImages, event: gr.SelectData
+        self, image: str, model: str, other: str, kept: KeptImages, event: gr.SelectData, request: gr.Request
     ) -> tuple[Any, ...]:
         """Class probabilities where the image was clicked."""
         data, place = Path(image).read_bytes(), (int(event.index[0]), int(event.index[1]))
         second = gr.update(visible=False)
-        with speaking():
+        async with self.asking(request.session_hash):
             first = await kept.ask(self.service, data, place, model=model)
             if other not in (THE_IMAGE, model):
                 values = await kept.ask(self.service, data, place, model=other)
@@ -171,14 +183,24 @@ class Page:
             around = crop_html(await self.service.pixels(data, model=model), place)
         return around, gr.update(value=first, label=model, visible=True), second, kept
 
+    @asynccontextmanager
+    async def asking(self, session: str | None) -> AsyncIterator[None]:
+        """What is wrong, the page says. What a tab has asked is given up when it is closed."""
+        try:
+            async with asyncio.timeout(None) as asked:
+                answers = self._asked[session]
+                answers.add(asked)
+                try:
+                    yield
+                finally:
+                    answers.discard(asked)
+        except (FeatalignError, TimeoutError) as error:
+            raise gr.Error(str(error) or "the tab was closed", print_exception=False) from error
 
-@contextmanager
-def speaking() -> Iterator[None]:
-    """What is wrong, the page says."""
-    try:
-        yield
-    except FeatalignError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+    async def close(self, request: gr.Request) -> None:
+        """A tab is closed, and nobody waits for its answers any more."""
+        for asked in self._asked.pop(request.session_hash, ()):
+            asked.reschedule(asyncio.get_running_loop().time())
 
 
 def _file(image: str, found: Shown) -> str:
