@@ -92,6 +92,12 @@ def test_too_small_a_budget_names_the_smallest(model, pixels):
         Predictor(model, device="cpu", max_memory=1000).labels(pixels)
 
 
+def test_too_small_a_budget_is_refused_before_the_network_runs(model, pixels, monkeypatch):
+    monkeypatch.setattr(Average, "_look", lambda *_: pytest.fail("the network has run"))
+    with pytest.raises(ConfigError, match="one row of the answer take"):
+        Predictor(model, device="cpu", max_memory=1000).labels(pixels)
+
+
 def test_without_a_budget_nothing_is_refused(model, pixels):
     found = average(Predictor(model, device="cpu", flip=True), pixels, (5, 80))
     starved = replace(found, budget=replace(found.budget, free=lambda: 1000))

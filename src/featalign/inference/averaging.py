@@ -50,12 +50,12 @@ class Average:
     def labels(self) -> Tensor:
         """Class ids (B, *output): uint8, int16 beyond 256 classes, int64 beyond int16."""
         if self.single:
-            view = self.seen[0]
+            view, scratch = self.seen[0], self.budget.scratch  # too small a budget is refused before the network runs
             row, column = view.rows[0], view.columns[0]
             found = self._look(0, row, column, flipped=False)
             if isinstance(found, Encoded):
                 box = view.box(row, column, range(self.output[0]), flipped=False)
-                return found.labels(box, self.output, max_memory=self.budget.scratch)
+                return found.labels(box, self.output, max_memory=scratch)
         plan = self.budget.plan()
         dtype = _id_type(len(self.network.classes))
         ids = [self._band(band, plan).argmax(1).to(dtype) for band in plan.bands(self.output[0])]
