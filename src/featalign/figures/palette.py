@@ -34,6 +34,11 @@ def palette_image(labels: Labels, classes: Classes) -> Image.Image:
     return image
 
 
+def label_image(labels: Labels, classes: Classes) -> Image.Image:
+    """:func:`palette_image`, or beyond 256 classes a grey image of 16 bits whose pixels are the class ids."""
+    return palette_image(labels, classes) if len(classes) <= 256 else Image.fromarray(labels.astype(np.uint16))
+
+
 def colorize(labels: Labels, classes: Classes) -> Pixels:
     """The label map in colours, uint8 (H, W, 3); ignored pixels in ``VOID_COLOR``.
 

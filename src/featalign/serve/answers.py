@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from featalign.figures import overlay, palette_image
+from featalign.figures import overlay
+from featalign.figures.palette import label_image
 from featalign.figures.polygons import Polygon, polygons
 from featalign.inference.photo import as_rgb
 from featalign.serve.answered import Segmented
@@ -50,9 +51,7 @@ class Segmentation(BaseModel):
 
 def labels_png(answer: Segmented) -> bytes:
     """Class ids as a palette PNG; beyond 256 classes as a grey one of 16 bits."""
-    if len(answer.classes) > 256:
-        return png(Image.fromarray(answer.labels.astype(np.uint16)))
-    return png(palette_image(answer.labels, answer.classes))
+    return png(label_image(answer.labels, answer.classes))
 
 
 def overlay_png(answer: Segmented) -> bytes:
@@ -112,6 +111,7 @@ def _region(polygon: Polygon, names: tuple[str, ...]) -> Region:
 
 
 def png(image: Image.Image, *, level: int = 6) -> bytes:
+    """A picture as a PNG file; ``level`` of compression, 0 to 9."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=level)
     return buffer.getvalue()

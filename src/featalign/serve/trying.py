@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from featalign.figures import colorize, overlay
 from featalign.figures.drawing import display_size, scale_labels, scale_photo
 from featalign.inference.photo import as_rgb
 from featalign.serve.answered import Segmented
-from featalign.serve.answers import ClassShare, labels_png, shares
+from featalign.serve.answers import ClassShare, labels_png, png, shares
 from featalign.serve.networks import Pixels
 from featalign.serve.problems import RequestError, UnknownError
 from featalign.serve.question import Question
@@ -122,7 +121,5 @@ def crop_html(pixels: Pixels, place: tuple[int, int]) -> str:
     draw = ImageDraw.Draw(part)
     draw.rectangle((corner - 2, corner - 2, corner + zoom + 1, corner + zoom + 1), outline=(0, 0, 0), width=1)
     draw.rectangle((corner - 1, corner - 1, corner + zoom, corner + zoom), outline=(255, 255, 255), width=1)
-    buffer = io.BytesIO()
-    part.save(buffer, format="PNG")
-    code = base64.b64encode(buffer.getvalue()).decode()
+    code = base64.b64encode(png(part)).decode()
     return f'<div class="fa-crop"><img alt="around the point" src="data:image/png;base64,{code}"><br>x {x}, y {y}</div>'
