@@ -15,8 +15,10 @@ from featalign.data.scenes import SCENE_CLASSES, SceneDataset
 from featalign.errors import ConfigError, DataError, FeatalignError
 from featalign.inference import Predictor, collect_images, evaluate, predict_files
 from featalign.inference.devices import choose_device
-from featalign.inference.predictor import as_images
+from featalign.inference.outputs import Outputs
+from featalign.inference.predictor import Prediction, as_images
 from featalign.models import create_detector, create_model
+from featalign.spec import Classes
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +197,13 @@ def test_questions_are_checked(predictor, photo, change, options, message):
     with pytest.raises(ConfigError, match=message):
         predictor(change(photo), **options)
     assert predictor(photo, size=np.array([8, 9])).labels.shape == (8, 9)
+
+
+def test_files_larger_than_pillow_opens_are_known_again(tmp_path, monkeypatch):
+    image = tmp_path / "a.png"
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(image)
+    outputs = Outputs(tmp_path / "out", {"mode": "auto"})
+    labels = np.ones((20, 30), np.uint8)
+    outputs.write(image, Prediction(labels, Classes.numbered(2)), np.zeros((20, 30, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 30 // 2 - 1)
+    assert outputs.complete(image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from featalign.data.raster import files_digest, raster_digest
-from featalign.errors import FeatalignError
-from featalign.figures import overlay, palette_image
+from featalign.data.reading import opened
+from featalign.errors import DataError, FeatalignError
+from featalign.figures import overlay
+from featalign.figures.palette import label_image
 from featalign.files import write_atomically
 from featalign.inference.geotiff import mark_of
 from featalign.inference.predictor import Prediction
@@ -68,9 +71,9 @@ class Outputs:
         if not self.overlay(image).is_file() or (self.probabilities and not self._probabilities(image).is_file()):
             return False
         try:
-            with Image.open(self._labels(image)) as labels:
+            with opened(self._labels(image), max_pixels=sys.maxsize) as labels:
                 return bool(labels.info.get(_MARK) == self.mark(image))
-        except OSError:
+        except DataError:
             return False
 
     def complete_raster(self, image: Path, mark: str) -> bool:
@@ -87,10 +90,9 @@ class Outputs:
             np.savez_compressed(buffer, probabilities=values, classes=np.array(classes.names))
             write_atomically(self._probabilities(image), buffer.getvalue())
         write_atomically(self.overlay(image), _png(overlay(picture, labels, classes)))
-        indexed = palette_image(labels, classes) if len(classes) <= 256 else Image.fromarray(labels)
         mark = PngInfo()
         mark.add_text(_MARK, self.mark(image))
-        write_atomically(self._labels(image), _png(indexed, mark))
+        write_atomically(self._labels(image), _png(label_image(labels, classes), mark))
 
     def mark(self, image: Path) -> str:
         """Tells settings and images apart, by all bytes of an image; the same on every machine."""
