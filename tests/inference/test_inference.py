@@ -207,3 +207,9 @@ def test_files_larger_than_pillow_opens_are_known_again(tmp_path, monkeypatch):
     outputs.write(image, Prediction(labels, Classes.numbered(2)), np.zeros((20, 30, 3), np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 30 // 2 - 1)
     assert outputs.complete(image)
+
+
+def test_a_record_without_settings_is_refused(tmp_path):
+    (tmp_path / "manifest.json").write_text("[]")
+    with pytest.raises(FeatalignError, match="cannot be read"):
+        Outputs(tmp_path, {"mode": "auto"}).claim(join=True)

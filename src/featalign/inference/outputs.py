@@ -22,6 +22,7 @@ from featalign.figures.palette import label_image
 from featalign.files import write_atomically
 from featalign.inference.geotiff import mark_of
 from featalign.inference.predictor import Prediction
+from featalign.inference.settings import differing
 
 _MARK = "featalign"
 
@@ -55,11 +56,9 @@ class Outputs:
 
     def _compare(self, path: Path) -> None:
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
+            other = differing(path, self.settings)
         except (OSError, ValueError) as error:
             raise FeatalignError(f"{path}: cannot be read ({error}); remove it, or take another --out") from error
-        ours = json.loads(json.dumps(self.settings))
-        other = sorted(key for key in {*ours, *there} if ours.get(key) != there.get(key))
         if other:
             raise FeatalignError(
                 f"{path}: the predictions there were made with other settings ({', '.join(other)}); take the same "

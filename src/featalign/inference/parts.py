@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featalign.errors import ConfigError, FeatalignError
 from featalign.files import atomic_path, write_atomically
 from featalign.inference.blocks import Block, Blocks
+from featalign.inference.settings import differing
 
 
 class Parts:
@@ -25,7 +26,7 @@ class Parts:
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.folder = folder
-        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
+        self.settings = settings
 
     @classmethod
     def beside(cls, labels: Path, settings: dict[str, Any] | None = None) -> Parts:
@@ -74,10 +75,9 @@ class Parts:
 
     def _compare(self) -> None:
         try:
-            there = json.loads(self._record.read_text(encoding="utf-8"))
+            other = differing(self._record, self.settings)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self._record}: cannot be read ({error}); begin anew without --resume") from error
-        other = sorted(key for key in {*self.settings, *there} if self.settings.get(key) != there.get(key))
         if other:
             raise ConfigError(
                 f"{self.folder}: what is finished there was made with another {', '.join(other)}; take the same image "

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +32,14 @@ def settings_of(
         "box": str(area) if area else None,
         "margin": margin,
     }
+
+
+def differing(record: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that a JSON file has otherwise. Raises OSError, or ValueError if it has none."""
+    there, ours = json.loads(record.read_text(encoding="utf-8")), json.loads(json.dumps(settings))
+    if not isinstance(there, dict):
+        raise ValueError("no settings")
+    return sorted(key for key in {*ours, *there} if ours.get(key) != there.get(key))
 
 
 def digest_of(network: object) -> str:
