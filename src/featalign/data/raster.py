@@ -64,6 +64,15 @@ def require_rasterio() -> ModuleType:
     return rasterio
 
 
+@contextmanager
+def quiet_rasterio() -> Iterator[ModuleType]:
+    """:func:`require_rasterio`; while it lasts, images that lie nowhere on Earth are nothing to warn of."""
+    rasterio = require_rasterio()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield rasterio
+
+
 @dataclass(frozen=True)
 class Raster:
     """An open image file.
@@ -134,11 +143,8 @@ def files_digest(files: Iterable[Path]) -> str:
 
 def raster_digest(path: Path) -> str:
     """:meth:`Raster.digest` of an image file of any kind. Raises DataError."""
-    rasterio = require_rasterio()
-    with warnings.catch_warnings(), naming(path):
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with _opened(path, rasterio) as dataset:
-            return files_digest(Path(name) for name in dataset.files)
+    with quiet_rasterio() as rasterio, naming(path), _opened(path, rasterio) as dataset:
+        return files_digest(Path(name) for name in dataset.files)
 
 
 @contextmanager
@@ -151,9 +157,7 @@ def open_raster(path: Path, *, channels: int, depth: Depth) -> Iterator[Raster]:
         DataError: naming the file, if it cannot be opened, or has other channels or another depth.
         ConfigError: if rasterio is not installed.
     """
-    rasterio = require_rasterio()
-    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=_LEAST_CACHE):
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+    with quiet_rasterio() as rasterio, rasterio.Env(GDAL_CACHEMAX=_LEAST_CACHE):
         with naming(path):
             dataset = _opened(path, rasterio)
         with dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featalign.data.raster import Raster, require_rasterio
+from featalign.data.raster import Raster, quiet_rasterio
 from featalign.figures.palette import VOID_COLOR
 from featalign.files import atomic_path
 from featalign.inference.network import Size
@@ -95,12 +94,10 @@ def write_labels(
     Raises:
         FeatalignError: if it cannot be written.
     """
-    rasterio = require_rasterio()
     ids, (height, width) = Ids.of(classes), place.output
     layout = {"tiled": True, "blockxsize": TILE, "blockysize": TILE, "compress": "deflate", "bigtiff": "if_safer"}
     shape = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": ids.dtype, "nodata": ids.void}
-    with warnings.catch_warnings(), atomic_path(path) as temporary:
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+    with quiet_rasterio() as rasterio, atomic_path(path) as temporary:
         with rasterio.open(temporary, "w", **shape, **layout, **place.profile()) as file:
             file.write_colormap(1, _colors(classes, ids))
             file.update_tags(**{_MARK: mark, "classes": json.dumps(classes.to_json()["classes"])})
@@ -112,25 +109,20 @@ def write_labels(
 
 def mark_of(path: Path) -> str | None:
     """What :func:`write_labels` marked a file with; None if it is no such file."""
-    rasterio = require_rasterio()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+    with quiet_rasterio() as rasterio:
+        try:
             with rasterio.open(path) as file:
                 mark: str | None = file.tags().get(_MARK)
                 return mark
-    except rasterio.errors.RasterioIOError:
-        return None
+        except rasterio.errors.RasterioIOError:
+            return None
 
 
 def read_reduced(path: Path, size: Size) -> NDArray[np.integer]:
     """The labels of a file at a smaller size, each of one pixel."""
-    rasterio = require_rasterio()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(path) as file:
-            labels: NDArray[np.integer] = file.read(1, out_shape=size)
-            return labels
+    with quiet_rasterio() as rasterio, rasterio.open(path) as file:
+        labels: NDArray[np.integer] = file.read(1, out_shape=size)
+        return labels
 
 
 def _add_overviews(rasterio: Any, path: Path, size: Size) -> None:
