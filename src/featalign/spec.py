@@ -7,12 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from featalign.errors import DataError
 
 IGNORE_INDEX = 255
 Color = tuple[int, int, int]
+Depth = Literal[8, 16]
+"""Bits per channel of images."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Normalization:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     scale: float = 255.0
+
+    @property
+    def depth(self) -> Depth:
+        """Bits per channel of the images."""
+        return 8 if self.scale <= 255 else 16
 
     @classmethod
     def for_channels(cls, channels: int, *, depth: int = 8) -> Normalization:

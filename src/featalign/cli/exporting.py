@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from featalign.cli.console import err, out, parse_size, percent, progress, table
 from featalign.data import list_splits, open_dataset
@@ -55,9 +54,9 @@ def _labelled(data: Path, split: str, model: Segmentor, max_drop: float) -> Quan
     if not 0 <= max_drop <= 1:
         raise ConfigError(f"--max-drop is a part of mIoU in 0 … 1 (0.01 is one point of a hundred), got {max_drop:g}")
     calibration = "train" if "train" in list_splits(data) else split
-    depth: Literal[8, 16] = 8 if model.normalization.scale <= 255 else 16
     pictures, labelled = (
-        open_dataset(data, name, channels=model.in_channels, depth=depth) for name in (calibration, split)
+        open_dataset(data, name, channels=model.in_channels, depth=model.normalization.depth)
+        for name in (calibration, split)
     )
     return Quantization(pictures, labelled, max_drop)
 

@@ -6,7 +6,7 @@ from featalign.data.check import check_data, check_folder, require_trainable
 from featalign.data.dataset import OnError, SegmentationDataset
 from featalign.data.findings import Finding
 from featalign.data.folder import FolderDataset
-from featalign.data.images import Depth, parse_depth, read_image, read_mask
+from featalign.data.images import parse_depth, read_image, read_mask
 from featalign.data.layouts import ClassTable, class_table
 from featalign.data.loading import (
     Batch,
@@ -27,6 +27,7 @@ from featalign.data.reading import DEFAULT_MAX_PIXELS, UnreadableError
 from featalign.data.report import CheckReport, SplitStatistics
 from featalign.data.sample import Sample
 from featalign.data.transforms import normalize, train_transform
+from featalign.spec import Depth
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",

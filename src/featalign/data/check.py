@@ -12,7 +12,6 @@ from featalign.data.dataset import OnError
 from featalign.data.examining import Examined, Examiner
 from featalign.data.files import File
 from featalign.data.findings import Finding, summary
-from featalign.data.images import Depth
 from featalign.data.layouts import Labels
 from featalign.data.opening import AUTO, DataSource, open_source
 from featalign.data.pairs import Split
@@ -20,6 +19,7 @@ from featalign.data.progress import Progress, silent, threaded
 from featalign.data.reading import DEFAULT_MAX_PIXELS
 from featalign.data.report import CheckReport, SplitStatistics
 from featalign.errors import DataError
+from featalign.spec import Depth
 
 _SHOWN = 12
 """Absent classes that a note names."""

@@ -13,14 +13,14 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from featalign.data.cache import Stored, fitting, smallest
-from featalign.data.images import Depth, load_image, load_mask, parse_depth
+from featalign.data.images import load_image, load_mask, parse_depth
 from featalign.data.layouts.base import Labels
 from featalign.data.pairs import Pair
 from featalign.data.progress import threaded
 from featalign.data.reading import DEFAULT_MAX_PIXELS, UnreadableError
 from featalign.data.sample import Sample
 from featalign.errors import ConfigError, DataError
-from featalign.spec import Classes
+from featalign.spec import Classes, Depth
 
 OnError = Literal["stop", "skip"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from featalign.data.files import File
 from featalign.data.header import check_pages, check_pictures, raw_mode, upright
 from featalign.data.reading import check_pixels, naming, opened
 from featalign.errors import DataError
+from featalign.spec import Depth
 
 _TURNS: dict[int, Callable[[NDArray[np.uint16]], NDArray[np.uint16]]] = {
     1: lambda pixels: pixels,
@@ -36,7 +37,7 @@ _TURNS: dict[int, Callable[[NDArray[np.uint16]], NDArray[np.uint16]]] = {
 _KINDS = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
 
 
-def open_npy(file: File, *, channels: int, depth: Literal[8, 16], max_pixels: int) -> NDArray[np.integer]:
+def open_npy(file: File, *, channels: int, depth: Depth, max_pixels: int) -> NDArray[np.integer]:
     """An array file (H, W, C) of uint8 or uint16. Raises DataError naming it if it holds anything else."""
     dtype = np.dtype(np.uint8 if depth == 8 else np.uint16)
     with naming(file), file.open("rb") as stream:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from featalign.data.dataset import check_sizes
 from featalign.data.files import File
-from featalign.data.images import Depth, Loaded, load_image
+from featalign.data.images import Loaded, load_image
 from featalign.data.labels import check_palette, count_labels
 from featalign.data.layouts import Labels
 from featalign.data.pairs import Pair
 from featalign.data.reading import UnreadableError
 from featalign.errors import DataError
+from featalign.spec import Depth
 
 
 @dataclass

@@ -21,7 +21,7 @@ from featalign.data.files import File
 from featalign.data.header import check_pages, is_inverted, raw_mode, upright
 from featalign.data.reading import DEFAULT_MAX_PIXELS, opened
 from featalign.errors import ConfigError, DataError
-from featalign.spec import Color
+from featalign.spec import Color, Depth
 
 _MODES = {1: ("L", "1"), 2: ("LA",), 3: ("RGB", "L", "1", "P", "YCbCr"), 4: ("RGBA",)}
 """Pillow modes that serve an image of n channels; the first is the one they are converted to."""
@@ -29,10 +29,6 @@ _MODES = {1: ("L", "1"), 2: ("LA",), 3: ("RGB", "L", "1", "P", "YCbCr"), 4: ("RG
 _LABEL_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 _LABEL_FORMATS = ("PNG", "TIFF", "BMP")
 _LOSSY_COMPRESSION = ("jpeg", "tiff_jpeg", "webp")
-
-
-Depth = Literal[8, 16]
-"""Bits per channel of images."""
 
 
 def parse_depth(bits: int) -> Depth:

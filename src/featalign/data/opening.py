@@ -10,13 +10,13 @@ from typing import Any
 
 from featalign.data.dataset import OnError, SegmentationDataset
 from featalign.data.findings import summary
-from featalign.data.images import Depth
 from featalign.data.layouts import LAYOUTS, Labels, Layout, Settings
 from featalign.data.pairs import Split, listed
 from featalign.data.reading import DEFAULT_MAX_PIXELS
 from featalign.data.sample import Sample
 from featalign.data.sources import Tree, sources_of
 from featalign.errors import ConfigError, DataError, did_you_mean
+from featalign.spec import Depth
 
 AUTO = "auto"
 _OF_ONES_OWN = ("folder", "patterns")

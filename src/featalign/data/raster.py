@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featalign.data import tiff
-from featalign.data.images import Depth
 from featalign.data.reading import UnreadableError, naming, opened
 from featalign.errors import ConfigError, DataError
+from featalign.spec import Depth
 
 if TYPE_CHECKING:
     from types import ModuleType

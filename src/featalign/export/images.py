@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -28,8 +27,7 @@ def trial_images(folder: Path | None, info: ExportInfo) -> list[Tensor]:
     if folder is None:
         scenes = SceneDataset(_COUNT, _DRAWN, seed=7)
         return [_as_input(torch.as_tensor(scenes[i]["image"]), info) for i in range(_COUNT)]
-    depth: Literal[8, 16] = 8 if info.pixels == "uint8" else 16
-    paths = collect_images([folder])[:_COUNT]
+    paths, depth = collect_images([folder])[:_COUNT], info.normalization.depth
     arrays = [read_image(path, channels=info.in_channels, depth=depth) for path in paths]
     pixels = getattr(torch, info.pixels)
     return [torch.from_numpy(array.astype(np.int32)).permute(2, 0, 1)[None].to(pixels) for array in arrays]

@@ -37,7 +37,7 @@ class ExportInfo:
     @property
     def pixels(self) -> str:
         """The type of the graph's pixels: ``uint8``; ``int32`` for images of 16 bits."""
-        return "uint8" if self.normalization.scale <= 255 else "int32"
+        return "uint8" if self.normalization.depth == 8 else "int32"
 
     def to_text(self) -> str:
         """As JSON in one string."""

@@ -88,18 +88,18 @@ def trial_images(model: Segmentor, *, size: Size, folder: Path | None = None) ->
         ConfigError: without a folder, for networks that do not read colour images of 8 bits.
         DataError: if the folder holds no image, or one that cannot be read.
     """
-    eight_bits = model.normalization.scale <= 255
+    depth = model.normalization.depth
     if folder is not None:
         paths = collect_images([folder])[:COUNT]
-        read = [read_image(path, channels=model.in_channels, depth=8 if eight_bits else 16) for path in paths]
+        read = [read_image(path, channels=model.in_channels, depth=depth) for path in paths]
         pixels = [torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None] for image in read]
-    elif model.in_channels == 3 and eight_bits:
+    elif model.in_channels == 3 and depth == 8:
         scenes = SceneDataset(COUNT, size, seed=7)
         pixels = [torch.as_tensor(scenes[i]["image"])[None].float() for i in range(COUNT)]
     else:
         raise ConfigError(f"a network of {model.in_channels} channels needs images to be tried on (--images FOLDER)")
     resized = [F.interpolate(image, size=size, mode="bilinear", antialias=True).round() for image in pixels]
-    return [normalize(image.byte() if eight_bits else image, model.normalization) for image in resized]
+    return [normalize(image.byte() if depth == 8 else image, model.normalization) for image in resized]
 
 
 def _compiled(model: Segmentor, image: Tensor) -> Segmentor:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from featalign.align.budget import free_bytes
 from featalign.data import DEFAULT_MAX_PIXELS, normalize, read_image
-from featalign.data.images import Depth
 from featalign.errors import ConfigError
 from featalign.inference.averaging import Average
 from featalign.inference.budget import Budget, Needs
@@ -30,7 +29,7 @@ from featalign.inference.views import Published, View, Views
 from featalign.models import Segmentor
 from featalign.models.adaptive import EFFORT
 from featalign.models.segmentor import Mode
-from featalign.spec import Classes
+from featalign.spec import Classes, Depth
 
 Precision = Literal["fp32", "bf16", "fp16"]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -138,7 +137,7 @@ class Predictor:
     @property
     def depth(self) -> Depth:
         """Bits per channel of the images that the network reads."""
-        return 16 if self.model.normalization.scale > 255 else 8
+        return self.model.normalization.depth
 
     def labels(
         self, images: Tensor, *, size: Size | None = None, input_size: Size | None = None, box: Box | None = None
