@@ -13,8 +13,9 @@ import torch
 
 import featalign.export.targets as targets
 from featalign.cli.exporting import _show
-from featalign.errors import ConfigError, DataError, ExportError, WeightsError
+from featalign.errors import ConfigError, DataError, ExportError, FeatalignError, WeightsError
 from featalign.export import Exported, ExportedModel, export_model, is_exported, load_exported
+from featalign.export.exporting import _beside
 from featalign.export.metadata import ExportInfo
 from featalign.export.verify import Comparison, judge
 from featalign.inference import Predictor
@@ -208,3 +209,10 @@ def test_files_that_are_none(tmp_path):
         damaged.with_suffix(".bin").write_bytes(b"")  # OpenVINO's weights
         with pytest.raises(WeightsError, match="cannot open it"):
             load_exported(damaged)
+
+
+def test_what_lies_in_the_place_of_the_file_is_told(tmp_path):
+    (tmp_path / "a.onnx").mkdir()
+    with pytest.raises(FeatalignError, match=r"a\.onnx: cannot be written"), _beside(tmp_path / "a.onnx") as draft:
+        draft.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]

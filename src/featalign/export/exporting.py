@@ -183,7 +183,10 @@ def _beside(path: Path) -> Iterator[Path]:
         raise FeatalignError(f"{path}: cannot be written ({error.strerror or error})") from error
     try:
         yield folder / path.name
-        for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):  # the main file last
-            written.replace(path.parent / written.name)
+        try:
+            for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):  # the main file last
+                written.replace(path.parent / written.name)
+        except OSError as error:
+            raise FeatalignError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

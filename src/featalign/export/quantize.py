@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,11 +62,11 @@ def quantize(path: Path, target: str, info: ExportInfo, samples: Samples) -> Non
     count = min(len(samples), CALIBRATION)
     order = np.linspace(0, len(samples) - 1, count).round().astype(int).tolist()
     data = nncf.Dataset(order, inputs)
-    with _quiet():
-        if target == "onnx":
-            _quantize_onnx(path, info, data, count)
-        else:
-            _quantize_openvino(path, info, data, count)
+    nncf.set_log_level(logging.ERROR)
+    if target == "onnx":
+        _quantize_onnx(path, info, data, count)
+    else:
+        _quantize_openvino(path, info, data, count)
 
 
 def measure_drop(model: Segmentor, exported: ExportedModel, samples: LabelledSamples, progress: Progress) -> Drop:
@@ -124,11 +123,3 @@ def _quantize_openvino(path: Path, info: ExportInfo, data: Any, count: int) -> N
     del model
     for suffix in (".bin", path.suffix):
         written.with_suffix(suffix).replace(path.with_suffix(suffix))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    import nncf
-
-    nncf.set_log_level(40)
-    yield

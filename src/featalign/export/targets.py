@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,6 @@ from torch.export import ExportedProgram
 
 from featalign.errors import ConfigError, did_you_mean
 from featalign.export.metadata import ExportInfo
-
-TargetName = Literal["onnx", "openvino", "torch"]
 
 
 class Runner(Protocol):
@@ -33,7 +31,7 @@ class Runner(Protocol):
 class Target:
     """``suffix``: of the file. ``packages``: what writing or running it needs, from the extra ``featalign[export]``."""
 
-    name: TargetName
+    name: str
     suffix: str
     packages: tuple[str, ...]
 
@@ -58,7 +56,7 @@ class Target:
         return import_module(f"featalign.export.{self.name}_file")
 
 
-TARGETS: dict[TargetName, Target] = {
+TARGETS: dict[str, Target] = {
     "onnx": Target("onnx", ".onnx", ("onnx", "onnxscript", "onnxruntime")),
     "openvino": Target("openvino", ".xml", ("openvino",)),
     "torch": Target("torch", ".pt2", ()),
@@ -72,7 +70,6 @@ def target_of(path: Path) -> Target | None:
 
 def target_named(name: str) -> Target:
     """Raises ConfigError for an unknown name."""
-    for target in TARGETS.values():
-        if target.name == name:
-            return target
-    raise ConfigError(f'unknown target "{name}": {did_you_mean(name, TARGETS)}')
+    if name not in TARGETS:
+        raise ConfigError(f'unknown target "{name}": {did_you_mean(name, TARGETS)}')
+    return TARGETS[name]
