@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from featalign.cli.app import app
-from featalign.cli.options import parse_settings
+from featalign.cli.options import parse_bytes, parse_settings
 from featalign.cli.protocol import Protocol, protocol
+from featalign.errors import ConfigError
 from featalign.training import Recipe
 
 run_cli = CliRunner().invoke
@@ -35,6 +36,17 @@ def test_layout_options_come_through_as_they_are(tmp_path: Path, value: object) 
     (tmp_path / "recipe.yaml").write_text(Recipe.from_content(content).to_yaml())
     texts = list(protocol(tmp_path).layout_options)
     assert parse_settings(texts) == {"images": value}
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("2E6", 2e6), ("2001-13-01", "2001-13-01"), ("[1", "[1")])
+def test_settings_are_read_as_recipes_are(text: str, value: object) -> None:
+    assert parse_settings([f"a={text}"]) == {"a": value}
+
+
+def test_a_little_memory_is_no_memory() -> None:
+    assert parse_bytes("1.5k") == 1536
+    with pytest.raises(ConfigError, match="an amount of memory"):
+        parse_bytes("0.5")
 
 
 def test_names_in_braces_can_be_typed() -> None:

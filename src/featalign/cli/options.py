@@ -60,9 +60,10 @@ def parse_bytes(text: str | None) -> int | None:
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
-    if match is None or float(match[1]) == 0:
+    count = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if count == 0:
         raise ConfigError(f'expected an amount of memory like 2GiB or 500MiB, got "{text}"')
-    return int(float(match[1]) * _UNITS[match[2]])
+    return count
 
 
 def parse_scales(text: str) -> tuple[float, ...]:
@@ -74,7 +75,7 @@ def parse_scales(text: str) -> tuple[float, ...]:
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, object]:
-    """``KEY=VALUE`` texts, values as YAML; where they are none, or names in braces as in ``{split}``, as they stand.
+    """``KEY=VALUE`` texts, values read as in recipes; no YAML, and names in braces like ``{split}``, as they stand.
 
     Raises:
         ConfigError: for a text of another form.
@@ -94,11 +95,11 @@ def format_setting(key: str, value: object) -> str:
 
 
 def _read(text: str) -> object:
-    import yaml
+    from featalign.training.recipe_text import parse_yaml
 
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text, source=text)
+    except ConfigError:
         return text
     placeholders = isinstance(value, dict) and value and all(one is None for one in value.values())
     return text if placeholders else value

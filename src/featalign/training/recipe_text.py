@@ -38,7 +38,7 @@ def parse_yaml(text: str, *, source: str) -> Any:
     """The content of a YAML text. Raises ConfigError naming ``source`` and the line."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
         raise ConfigError(f"{source}: is not YAML: {' '.join(str(error).split())}") from error
 
 
