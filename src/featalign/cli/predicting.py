@@ -14,7 +14,7 @@ from featalign.errors import ConfigError
 from featalign.export.exported import is_exported, load_exported
 from featalign.inference import Predictor, collect_images, predict_files
 from featalign.inference.cluster import Workers, predict_on_cluster, require_ray
-from featalign.inference.files import Job
+from featalign.inference.image_files import Job
 from featalign.inference.listing import Shard
 from featalign.inference.predictor import Precision
 from featalign.inference.regions import Area

@@ -8,7 +8,7 @@ from typing import Any
 
 from featalign.cli.console import parse_size, progress, save_json
 from featalign.cli.options import parse_settings
-from featalign.cli.scores import parse_widths, show
+from featalign.cli.score_table import parse_widths, show
 from featalign.cli.settings import Settings, differing, settings_in, settings_of
 from featalign.data import OnError, SegmentationDataset, open_dataset
 from featalign.errors import DataError

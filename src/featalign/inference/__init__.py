@@ -2,7 +2,7 @@
 
 from featalign.inference.evaluation import evaluate, gathered
 from featalign.inference.explanation import explain
-from featalign.inference.files import predict_files
+from featalign.inference.image_files import predict_files
 from featalign.inference.large import predict_raster
 from featalign.inference.listing import collect_images
 from featalign.inference.network import Network

@@ -15,7 +15,7 @@ from featalign.errors import ConfigError, FeatalignError
 from featalign.inference.failures import Failures
 
 ImageJob = Callable[[Path], str | None]
-"""Segments and writes one image; the reason if it failed. :class:`~featalign.inference.files.Job` is one."""
+"""Segments and writes one image; the reason if it failed. :class:`~featalign.inference.image_files.Job` is one."""
 
 DIED = "the process that segmented it ended without a word; memory may be short (--max-memory, --window)"
 

@@ -28,8 +28,8 @@ def check_data(
     json: Json = None,
 ) -> None:
     """Read every file and say what its labels mean, what is wrong or worth knowing; code 2 if `train` would refuse."""
+    from featalign.cli.describing import show_check
     from featalign.cli.options import parse_settings
-    from featalign.cli.reports import show_check
     from featalign.data import DEFAULT_MAX_PIXELS, parse_depth
     from featalign.data import check_data as check
     from featalign.data.objects import object_kinds
@@ -95,7 +95,7 @@ def info(
         return show_tables(asked=papers, model=model, json=json, markdown=markdown)
     if markdown:
         raise ConfigError("--markdown is for --table; of a single network, --json writes all that is shown")
-    from featalign.cli.reports import describe, show_description
+    from featalign.cli.describing import describe, show_description
 
     shape = parse_size(size) or (1024, 1024)
     chosen = {key: value for key, value in {"align": align, "backbone": backbone}.items() if value is not None}
