@@ -27,7 +27,7 @@ from featalign.figures.palette import occurring
 from featalign.inference import Predictor, evaluate
 from featalign.metrics import boundary_band
 from featalign.reports.comparison import Differing, compare
-from featalign.reports.pictures import Asker, Example, examples
+from featalign.reports.pictures import Example, Rerun, examples
 from featalign.spec import Classes
 
 PANEL = (320, 240)
@@ -45,10 +45,10 @@ def picture(runs: tuple[Path, Path], data: Path, *, images: int) -> Image.Image:
         FeatalignError: for a folder that is no run, or data without a test split.
     """
     test = open_dataset(data, "test")
-    askers = [Asker(Predictor(featalign.load(run)), test) for run in runs]
+    reruns = [Rerun(Predictor(featalign.load(run)), test) for run in runs]
     a, b = (run.name.rpartition("-")[0] or run.name for run in runs)
-    differing = compare(*(evaluate(asker.predictor, test) for asker in askers)).images[:images]
-    shown = list(examples((image.name for image in differing), askers))
+    differing = compare(*(evaluate(rerun.predictor, test) for rerun in reruns)).images[:images]
+    shown = list(examples((image.name for image in differing), reruns))
     rows = [
         list(_cells((a, b), scores, example, test.classes)) for scores, example in zip(differing, shown, strict=True)
     ]

@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 
 from featalign.data import SegmentationDataset, open_dataset
 from featalign.inference import Evaluation, Predictor, evaluate
-from featalign.reports import Asker
+from featalign.reports import Rerun
 from featalign.spec import Classes, Normalization
 
 NAMES = ("sky & clouds", "<b>road</b>", '"car"')
@@ -63,12 +63,12 @@ class Reader:
         return one_hot(labels, len(NAMES)).permute(0, 3, 1, 2).float()
 
 
-def scored(root: Path, blind: Box | None = None, **options: object) -> tuple[Evaluation, Asker]:
+def scored(root: Path, blind: Box | None = None, **options: object) -> tuple[Evaluation, Rerun]:
     """A reader's evaluation, and what asks it again."""
     samples: SegmentationDataset = open_dataset(root, "test")
     predictor = Predictor(Reader(blind), device="cpu")
     with torch.random.fork_rng():
-        return evaluate(predictor, samples, boundary_widths=(2, 4), **options), Asker(predictor, samples)  # type: ignore[arg-type]
+        return evaluate(predictor, samples, boundary_widths=(2, 4), **options), Rerun(predictor, samples)  # type: ignore[arg-type]
 
 
 class Parsed(HTMLParser):

@@ -31,7 +31,7 @@ def found(data):
 
 @pytest.fixture(scope="module")
 def page(found):
-    evaluation, asker = found
+    evaluation, rerun = found
     ranked = Ranked.of(evaluation)
     worst, best = ranked.ends(1)
     return evaluation_report(
@@ -40,8 +40,8 @@ def page(found):
         title="runs/<first>",
         settings={"split": "test", "flip": False, "window": None, "scales": [0.5, 1.0]},
         versions={"torch": "2.x"},
-        worst=list(examples(worst, [asker])),
-        best=list(examples(best, [asker])),
+        worst=list(examples(worst, [rerun])),
+        best=list(examples(best, [rerun])),
     )
 
 

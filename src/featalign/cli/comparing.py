@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featalign.cli.console import err, out, parse_size, percent, progress, save_json, table
-from featalign.cli.scoring import Asked, open_samples, read_content, read_evaluation, scored
+from featalign.cli.scoring import ScoreOptions, open_samples, read_content, read_evaluation, scored
 from featalign.cli.settings import SETTINGS, Settings, differing, settings_in
 from featalign.doctor import versions
 from featalign.errors import ConfigError
 from featalign.files import write_atomically
 from featalign.inference import Evaluation, Predictor
 from featalign.inference.listing import Shard
-from featalign.reports import Asker, Compared, Comparison, compare, comparison_report, examples
+from featalign.reports import Compared, Comparison, Rerun, compare, comparison_report, examples
 from featalign.reports.page import between, signed
 
 SCORES, PAGE = "comparison.json", "comparison.html"
@@ -27,13 +27,13 @@ class Side:
     name: str
     found: Evaluation
     settings: Settings
-    asker: Asker | None
+    rerun: Rerun | None
 
 
 def run_comparison(
     sources: tuple[Path, Path],
     folder: Path,
-    asked: Asked | None,
+    options: ScoreOptions | None,
     load: Callable[[Path], Predictor],
     again: Callable[[Path, Settings], Predictor],
     *,
@@ -45,13 +45,13 @@ def run_comparison(
     Args:
         sources: of A and B: a run, or a file of scores.
         folder: gets both files.
-        asked: the data and how to score it; None without data.
+        options: the data and how to score it; None without data.
         load: a run as the options have it.
-        again: a run as a file of scores says that it was asked.
+        again: a run as a file of scores says that it was scored.
         resamples: of the bootstrap.
         pictures: how many images to show, if there is data.
     """
-    a, b = (_side(source, asked, load, again) for source in sources)
+    a, b = (_side(source, options, load, again) for source in sources)
     found = compare(a.found, b.found, resamples=resamples)
     show(found, (a.name, b.name))
     shown = _look(a, b, found, pictures)
@@ -88,40 +88,40 @@ def show(found: Comparison, names: tuple[str, str]) -> None:
 
 def _side(
     source: Path,
-    asked: Asked | None,
+    options: ScoreOptions | None,
     load: Callable[[Path], Predictor],
     again: Callable[[Path, Settings], Predictor],
 ) -> Side:
     if source.is_file():
-        return _scored_before(source, asked, again)
-    if asked is None:
+        return _scored_before(source, options, again)
+    if options is None:
         raise ConfigError(f"--data is needed to score {source}; without it, give what `featalign eval --json` wrote")
     err.print(f"scoring {source}", markup=False)
-    done = scored(load(source), asked, Shard(1, 1))
-    asker = Asker(done.predictor, done.samples, parse_size(asked.input_size))
-    return Side(str(source), done.found, done.settings, asker)
+    done = scored(load(source), options, Shard(1, 1))
+    rerun = Rerun(done.predictor, done.samples, parse_size(options.input_size))
+    return Side(str(source), done.found, done.settings, rerun)
 
 
-def _scored_before(path: Path, asked: Asked | None, again: Callable[[Path, Settings], Predictor]) -> Side:
+def _scored_before(path: Path, options: ScoreOptions | None, again: Callable[[Path, Settings], Predictor]) -> Side:
     """A file of scores. With data, the run that it names predicts again, as it did."""
     content = read_content(path)
     found = read_evaluation(path, content)
     settings = settings_in(content)
     name = content.get("run", str(path))
-    if asked is None:
+    if options is None:
         return Side(name, found, settings, None)
     if missing := {"run", *SETTINGS} - content.keys():
         raise ConfigError(
             f"{path} does not say which run it is of and how it was scored (no {', '.join(sorted(missing))}); compare "
             "without --data, or give the run itself"
         )
-    return Side(name, found, settings, _asker(again(Path(content["run"]), settings), settings, asked))
+    return Side(name, found, settings, _rerun(again(Path(content["run"]), settings), settings, options))
 
 
-def _asker(predictor: Predictor, settings: Settings, asked: Asked) -> Asker:
-    """A run as it was scored, on the data that are asked for now."""
+def _rerun(predictor: Predictor, settings: Settings, options: ScoreOptions) -> Rerun:
+    """A run as it was scored, on the data that are given now."""
     chosen = {name: settings[name] for name in ("split", "layout", "layout_options", "input_size")}
-    return Asker(predictor, open_samples(predictor, replace(asked, **chosen)), parse_size(settings["input_size"]))
+    return Rerun(predictor, open_samples(predictor, replace(options, **chosen)), parse_size(settings["input_size"]))
 
 
 def _settings(a: Side, b: Side) -> Settings:
@@ -134,8 +134,8 @@ def _settings(a: Side, b: Side) -> Settings:
 
 def _look(a: Side, b: Side, found: Comparison, pictures: int) -> list[Compared]:
     """The images that differ most, predicted again by both."""
-    if a.asker is None or b.asker is None:
+    if a.rerun is None or b.rerun is None:
         return []
     names = [image.name for image in found.images[:pictures] if image.share > 0]
-    looked = examples(names, [a.asker, b.asker])
+    looked = examples(names, [a.rerun, b.rerun])
     return [Compared.of(one, found.a.classes) for one in progress(looked, total=len(names), description="drawing")]

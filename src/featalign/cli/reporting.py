@@ -11,7 +11,7 @@ from featalign.cli.scoring import Scored
 from featalign.doctor import versions
 from featalign.errors import ConfigError
 from featalign.files import write_atomically
-from featalign.reports import Asker, Ranked, evaluation_report, examples
+from featalign.reports import Ranked, Rerun, evaluation_report, examples
 
 METRICS, PAGE = "metrics.json", "report.html"
 
@@ -34,8 +34,8 @@ def write_report(done: Scored, folder: Path, *, run: Path, data: Path, pictures:
     ranked = Ranked.of(done.found)
     about = {"run": str(run), "data": str(data), **done.settings}
     worst, best = ranked.ends(pictures)
-    asker = Asker(done.predictor, done.samples, parse_size(done.settings["input_size"]))
-    shown = list(progress(examples([*worst, *best], [asker]), total=len(worst) + len(best), description="drawing"))
+    rerun = Rerun(done.predictor, done.samples, parse_size(done.settings["input_size"]))
+    shown = list(progress(examples([*worst, *best], [rerun]), total=len(worst) + len(best), description="drawing"))
     text = evaluation_report(
         done.found,
         ranked,

@@ -19,8 +19,8 @@ from featalign.training.world import World, joined
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The options of what is scored, as text."""
+class ScoreOptions:
+    """What is scored and how, as the command line has it."""
 
     data: Path
     split: str
@@ -31,7 +31,7 @@ class Asked:
     input_size: str | None
     on_error: OnError
     workers: int
-    shard: str | None
+    shard: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,43 +44,43 @@ class Scored:
     settings: Settings
 
 
-def score(predictor: Predictor, asked: Asked, *, json: Path | None) -> Scored | None:
+def score(predictor: Predictor, options: ScoreOptions, *, json: Path | None) -> Scored | None:
     """Score, show and save; under torchrun the first process does so for all, others give None. Raises
     FeatalignError."""
     world = World.from_environment()
-    shard = Shard.parse(asked.shard) if asked.shard else Shard(world.rank + 1, world.size)
+    shard = Shard.parse(options.shard) if options.shard else Shard(world.rank + 1, world.size)
     with joined(world, backend="gloo"):
-        done = scored(predictor, asked, shard)
+        done = scored(predictor, options, shard)
         if world.size > 1:
             done = replace(done, found=gathered(done.found))
     if not world.first:
         return None
     show(done.found)
-    part = {"shard": asked.shard} if asked.shard else {}
+    part = {"shard": options.shard} if options.shard else {}
     save_json(json, {**part, **done.settings, **done.found.to_json()})
     return done
 
 
-def scored(predictor: Predictor, asked: Asked, shard: Shard) -> Scored:
+def scored(predictor: Predictor, options: ScoreOptions, shard: Shard) -> Scored:
     """The scores of one shard. Raises FeatalignError."""
-    samples = open_samples(predictor, asked)
+    samples = open_samples(predictor, options)
     found = evaluate(
         predictor,
         samples,
-        boundary_widths=parse_widths(asked.boundary),
-        metrics=[name for name in asked.metrics.split(",") if name],
-        input_size=parse_size(asked.input_size),
+        boundary_widths=parse_widths(options.boundary),
+        metrics=[name for name in options.metrics.split(",") if name],
+        input_size=parse_size(options.input_size),
         rank=shard.index - 1,
         ranks=shard.count,
-        workers=asked.workers,
+        workers=options.workers,
         progress=progress,
     )
     settings = settings_of(
         predictor,
-        split=asked.split,
-        layout=asked.layout,
-        layout_options=asked.layout_options,
-        input_size=asked.input_size,
+        split=options.split,
+        layout=options.layout,
+        layout_options=options.layout_options,
+        input_size=options.input_size,
     )
     return Scored(predictor, samples, found, settings)
 
@@ -108,17 +108,17 @@ def _require_all(texts: list[str]) -> None:
         raise DataError(f"shards are missing: {', '.join(f'{i}/{shards[0].count}' for i in sorted(missing))}")
 
 
-def open_samples(predictor: Predictor, asked: Asked) -> SegmentationDataset:
+def open_samples(predictor: Predictor, options: ScoreOptions) -> SegmentationDataset:
     """The split as the predictor's model reads it. Raises FeatalignError."""
     return open_dataset(
-        asked.data,
-        asked.split,
-        layout=asked.layout,
-        options=parse_settings(asked.layout_options),
+        options.data,
+        options.split,
+        layout=options.layout,
+        options=parse_settings(options.layout_options),
         channels=predictor.model.in_channels,
         depth=predictor.depth,
         max_pixels=predictor.max_pixels,
-        on_error=asked.on_error,
+        on_error=options.on_error,
     )
 
 

@@ -27,8 +27,8 @@ LARGEST, SMALLEST, QUALITY = 480, 240, 85
 
 
 @dataclass(frozen=True)
-class Asker:
-    """A predictor, the data as its model reads it, and the size that images are given before it sees them."""
+class Rerun:
+    """A run that predicts again: on the data as its model reads it, images resized to ``input_size`` before."""
 
     predictor: Predictor
     samples: SegmentationDataset
@@ -45,26 +45,26 @@ class Example:
     predictions: tuple[Labels, ...]
 
 
-def examples(names: Iterable[str], askers: Sequence[Asker]) -> Iterator[Example]:
+def examples(names: Iterable[str], reruns: Sequence[Rerun]) -> Iterator[Example]:
     """The images of these names, one at a time, predicted by all; shown as the first reads them.
 
     Raises:
         DataError: if the data has no image of that name.
     """
-    places = {sample.name: index for index, sample in enumerate(askers[0].samples.samples)}
+    places = {sample.name: index for index, sample in enumerate(reruns[0].samples.samples)}
     for name in names:
         if name not in places:
             raise DataError(f'the data has no image "{name}"; give the data and the split that were scored')
-        read = [asker.samples[places[name]] for asker in askers]
+        read = [rerun.samples[places[name]] for rerun in reruns]
         truth = read[0]["mask"].numpy()
-        answers = (_ask(asker, sample, truth.shape) for asker, sample in zip(askers, read, strict=True))
+        answers = (_predicted(rerun, sample, truth.shape) for rerun, sample in zip(reruns, read, strict=True))
         image = as_rgb(read[0]["image"].permute(1, 2, 0).numpy(), truth.shape)
         yield Example(name, image, truth, tuple(answers))
 
 
-def _ask(asker: Asker, sample: Sample, shape: tuple[int, ...]) -> Labels:
+def _predicted(rerun: Rerun, sample: Sample, shape: tuple[int, ...]) -> Labels:
     size = (shape[0], shape[1])
-    found = asker.predictor.labels(sample["image"][None], size=size, input_size=asker.input_size)
+    found = rerun.predictor.labels(sample["image"][None], size=size, input_size=rerun.input_size)
     return np.asarray(found[0].cpu().numpy())
 
 

@@ -77,7 +77,7 @@ def evaluate(
     from featalign.cli.predicting import predictor
     from featalign.cli.protocol import protocol
     from featalign.cli.reporting import check_folder, write_report
-    from featalign.cli.scoring import Asked, score
+    from featalign.cli.scoring import ScoreOptions, score
 
     if output:
         check_folder(output, shard=shard)
@@ -94,7 +94,7 @@ def evaluate(
         input_size=input_size,
         boundary=boundary,
     )
-    asked = predictor(
+    tested = predictor(
         run,
         device=device,
         precision=precision,
@@ -108,7 +108,7 @@ def evaluate(
         max_memory=max_memory,
         max_pixels=max_pixels,
     )
-    wanted = Asked(
+    options = ScoreOptions(
         data=data,
         split=test.split,
         layout=test.layout,
@@ -120,7 +120,7 @@ def evaluate(
         workers=workers,
         shard=shard,
     )
-    done = score(asked, wanted, json=json)
+    done = score(tested, options, json=json)
     if output and done:
         write_report(done, output, run=run, data=data, pictures=worst)
 
@@ -166,7 +166,7 @@ def compare(
     from featalign.cli.objects import refuse
     from featalign.cli.options import parse_bytes
     from featalign.cli.predicting import predictor
-    from featalign.cli.scoring import Asked
+    from featalign.cli.scoring import ScoreOptions
     from featalign.cli.settings import predictor_of
     from featalign.data import DEFAULT_MAX_PIXELS
 
@@ -191,10 +191,10 @@ def compare(
         max_memory=parse_bytes(max_memory),
         max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
     )
-    asked = None
+    options = None
     if data:
-        asked = Asked(data, split, layout, layout_options, boundary, metrics, input_size, on_error, workers, None)
-    run_comparison((run_a, run_b), output, asked, load, again, resamples=resamples, pictures=pictures)
+        options = ScoreOptions(data, split, layout, layout_options, boundary, metrics, input_size, on_error, workers)
+    run_comparison((run_a, run_b), output, options, load, again, resamples=resamples, pictures=pictures)
 
 
 def merge_scores(
