@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import featalign.export.targets as targets
-from featalign.cli.exporting import _show
+from featalign.cli.exporting import show
 from featalign.errors import ConfigError, DataError, ExportError, FeatalignError, WeightsError
 from featalign.export import Exported, ExportedModel, export_model, is_exported, load_exported
 from featalign.export.exporting import _beside
@@ -186,7 +186,7 @@ def test_openvino_answers_other_programs_as_it_was_compared_once_they_ask_for_fl
 
 @pytest.mark.parametrize("to", ["openvino", "onnx"])
 def test_what_other_programs_must_ask_of_openvino_is_said(to, capsys):
-    _show(Exported(Path("a"), (Comparison((65, 65), (65, 65), 0.0, 1.0, 1.0, (1.0, 1.0)),), None), to)
+    show(Exported(Path("a"), (Comparison((65, 65), (65, 65), 0.0, 1.0, 1.0, (1.0, 1.0)),), None), to)
     assert ('"INFERENCE_PRECISION_HINT": "f32"' in capsys.readouterr().err) == (to == "openvino")
 
 

@@ -1,13 +1,14 @@
-"""What the commands share: sizes, progress bars, tables, JSON files."""
+"""What the commands share: sizes, progress bars, tables, JSON files, what is said of images in the end."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import typer
 from rich.console import Console
 from rich.progress import track
 
@@ -32,6 +33,15 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 def progress(items: Iterable[T], *, total: int, description: str) -> Iterable[T]:
     """A bar on a terminal, nothing elsewhere."""
     return track(items, description=description, total=total, console=err, transient=True, disable=not err.is_terminal)
+
+
+def conclude(failures: Mapping[Path, str], *, images: int, folder: Path) -> None:
+    """Why images failed, and how many were written. Raises typer.Exit with code 2 if any failed."""
+    for reason in failures.values():
+        err.print(f"featalign: {reason}", markup=False)
+    out.print(f"{images - len(failures)} of {images} images written to {folder}")
+    if failures:
+        raise typer.Exit(2)
 
 
 def save_json(path: Path | None, content: dict[str, Any]) -> None:

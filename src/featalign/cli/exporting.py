@@ -1,16 +1,15 @@
-"""The work of the `export` command."""
+"""What the `export` command needs besides :func:`featalign.export.export_model`: data for int8, and its table."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from featalign.cli.console import err, out, parse_size, percent, progress, table
+from featalign.cli.console import err, out, percent, table
 from featalign.data import list_splits, open_dataset
 from featalign.errors import ConfigError
-from featalign.export import Comparison, Exported, Quantization, export_model
-from featalign.export.metadata import Precision, Size
-from featalign.models import Segmentor, load_model
-from featalign.models.segmentor import Mode
+from featalign.export import Comparison, Exported, Quantization
+from featalign.export.metadata import Size
+from featalign.models import Segmentor
 
 _IN_FLOAT32 = (
     'compared in float32; other programs get these numbers with compile_model(…, {"INFERENCE_PRECISION_HINT": "f32"}), '
@@ -18,38 +17,7 @@ _IN_FLOAT32 = (
 )
 
 
-def export_run(
-    run: Path,
-    output: Path,
-    *,
-    to: str,
-    size: str,
-    precision: Precision,
-    mode: Mode,
-    images: Path | None,
-    data: Path | None,
-    split: str,
-    max_drop: float,
-) -> None:
-    """Export a stored model and show how the file compares with it. Raises FeatalignError."""
-    model = load_model(run)
-    found = export_model(
-        model,
-        output,
-        to=to,
-        size=None if size == "dynamic" else parse_size(size),
-        precision=precision,
-        mode=mode,
-        images=images,
-        quantization=None if data is None else _labelled(data, split, model, max_drop),
-        progress=progress,
-    )
-    _show(found, to)
-    if images is None:
-        err.print("featalign: tried on drawn scenes; --images FOLDER tries it on yours", markup=False)
-
-
-def _labelled(data: Path, split: str, model: Segmentor, max_drop: float) -> Quantization:
+def labelled(data: Path, split: str, model: Segmentor, max_drop: float) -> Quantization:
     """Calibrate on the training images, where there are any, and score on ``split``."""
     if not 0 <= max_drop <= 1:
         raise ConfigError(f"--max-drop is a part of mIoU in 0 … 1 (0.01 is one point of a hundred), got {max_drop:g}")
@@ -61,7 +29,8 @@ def _labelled(data: Path, split: str, model: Segmentor, max_drop: float) -> Quan
     return Quantization(pictures, labelled, max_drop)
 
 
-def _show(found: Exported, to: str) -> None:
+def show(found: Exported, to: str) -> None:
+    """How the file compares with the network, size by size, and what 8 bits cost."""
     table(
         [_row(comparison) for comparison in found.comparisons],
         header=("image", "answer", "max difference", "of largest logit", "equal labels", "PyTorch", to, "faster"),

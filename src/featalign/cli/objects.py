@@ -9,13 +9,14 @@ from typing import Any
 
 import typer
 
-from featalign.cli.console import err, out, percent, progress, save_json, table
+from featalign.cli.console import conclude, out, percent, progress, save_json, table
+from featalign.cli.explaining import write_pictures
 from featalign.data import DEFAULT_MAX_PIXELS, OnError
 from featalign.data.objects import AnyObjects, AnySegments, list_object_splits
 from featalign.data.objects.splits import Annotated
 from featalign.errors import ConfigError
 from featalign.inference import collect_images, score_detector, score_panoptic
-from featalign.inference.explanation import explain_detector, write_explanation
+from featalign.inference.explanation import explain_detector
 from featalign.inference.listing import Shard
 from featalign.inference.object_files import predict_object_files
 from featalign.metrics import ConfusionMatrix, DetectionScores, PanopticScores
@@ -68,8 +69,8 @@ def predict_objects(
     max_pixels: int | None,
     shard: str | None,
     resume: bool,
-) -> bool:
-    """Write what is found in all images; True if one failed. Raises FeatalignError."""
+) -> None:
+    """Write what is found in all images. Raises FeatalignError, or typer.Exit with code 2 if one failed."""
     images, part = collect_images(sources), Shard.parse(shard) if shard else None
     failures = predict_object_files(
         load_detector(run),
@@ -82,11 +83,7 @@ def predict_objects(
         resume=resume,
         progress=progress,
     )
-    for reason in failures.values():
-        err.print(f"featalign: {reason}", markup=False)
-    mine = len(part.of(images) if part else images)
-    out.print(f"{mine - len(failures)} of {mine} images written to {output}")
-    return bool(failures)
+    conclude(failures, images=len(part.of(images) if part else images), folder=output)
 
 
 def score_objects(run: Path, data: Path, *, split: str | None, device: str, json: Path | None) -> None:
@@ -151,10 +148,11 @@ def explain_objects(run: Path, image: Path, folder: Path, *, device: str, max_pi
     explanation = explain_detector(
         load_detector(run), image, device=device, max_pixels=max_pixels or DEFAULT_MAX_PIXELS
     )
-    for path in write_explanation(explanation, folder):
-        out.print(str(path), markup=False)
-    if not explanation.has_fields:
-        out.print("this pyramid predicts no offset field: its levels are joined without one; see its feature maps")
+    write_pictures(
+        explanation,
+        folder,
+        without_fields="this pyramid predicts no offset field: its levels are joined without one; see its feature maps",
+    )
 
 
 def _recipe(run: Path) -> Recipe:

@@ -7,19 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from featalign.cli.console import err, out, parse_size, progress
+from featalign.cli.console import conclude, parse_size, progress
 from featalign.cli.options import parse_bytes, parse_scales
 from featalign.data import DEFAULT_MAX_PIXELS
 from featalign.errors import ConfigError
-from featalign.export.exported import is_exported, load_exported
+from featalign.export.exported import load_network
 from featalign.inference import Predictor, collect_images, predict_files
 from featalign.inference.cluster import Workers, predict_on_cluster, require_ray
 from featalign.inference.image_files import Job
 from featalign.inference.listing import Shard
 from featalign.inference.predictor import Precision
-from featalign.inference.regions import Area
 from featalign.inference.views import Published
-from featalign.models import load_model
 from featalign.models.segmentor import Mode
 
 
@@ -40,7 +38,7 @@ def predictor(
 ) -> Predictor:
     """The predictor that a command's options describe. Raises ConfigError or WeightsError."""
     return Predictor(
-        load_exported(run) if is_exported(run) else load_model(run),
+        load_network(run),
         device=device,
         precision=precision,
         mode=mode,
@@ -63,44 +61,30 @@ def predict_all(
     run: Path,
     sources: list[Path],
     output: Path,
+    settings: dict[str, Any],
     *,
-    size: str | None,
-    input_size: str | None,
-    box: str | None,
-    probabilities: bool,
-    margin: int,
-    parts: bool | None,
     shard: str | None,
-    resume: bool,
     engine: Engine,
     workers: int,
-) -> bool:
-    """Segment all images by what ``build`` makes of ``run`` and say how many; True if one failed. Raises
-    FeatalignError."""
+) -> None:
+    """Segment all images by what ``build`` makes of ``run``, and say how many. ``settings``: of :class:`Job`.
+
+    Raises:
+        FeatalignError: as :func:`predict_files`, and for options that do not go together.
+        typer.Exit: with code 2, if an image failed.
+    """
     part = Shard.parse(shard) if shard else None
     _check_engine(engine, workers, part)
-    asked, images = build(run), collect_images(sources)
-    mine = len(part.of(images) if part else images)
-    settings: dict[str, Any] = {
-        "size": parse_size(size),
-        "input_size": parse_size(input_size),
-        "area": Area.parse(box) if box else None,
-        "probabilities": probabilities,
-        "margin": margin,
-        "parts": parts,
-        "resume": resume,
-    }
+    model, images = build(run), collect_images(sources)
+    mine = part.of(images) if part else images
     if engine == "ray":
-        Job.prepared(asked, output, join=resume, **settings)  # what is wrong with settings or folder is said here
+        Job(model, output, **settings).outputs.claim(join=settings["resume"])  # wrong settings or folders are told here
         make = partial(_job, build, run.absolute(), output.absolute(), settings)
-        gpus = int(asked.device.type == "cuda")
+        gpus = int(model.device.type == "cuda")
         failures = predict_on_cluster(make, images, output, workers=Workers(workers, gpus=gpus), progress=progress)
     else:
-        failures = predict_files(asked, images, output, shard=part, progress=progress, **settings)
-    for reason in failures.values():
-        err.print(f"featalign: {reason}", markup=False)
-    out.print(f"{mine - len(failures)} of {mine} images written to {output}")
-    return bool(failures)
+        failures = predict_files(model, images, output, shard=part, progress=progress, **settings)
+    conclude(failures, images=len(mine), folder=output)
 
 
 def _check_engine(engine: Engine, workers: int, shard: Shard | None) -> None:
@@ -115,4 +99,6 @@ def _check_engine(engine: Engine, workers: int, shard: Shard | None) -> None:
 
 def _job(build: Callable[[Path], Predictor], run: Path, output: Path, settings: dict[str, Any]) -> Job:
     """One worker's, of the folder that was claimed before."""
-    return Job.prepared(build(run), output, join=True, **settings)
+    job = Job(build(run), output, **settings)
+    job.outputs.claim(join=True)
+    return job

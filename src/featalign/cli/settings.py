@@ -8,9 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from featalign.export.exported import is_exported, load_exported
+from featalign.export.exported import load_network
 from featalign.inference import Predictor
-from featalign.models import load_model
 
 SETTINGS = (
     "split",
@@ -54,7 +53,7 @@ def predictor_of(run: Path, settings: Settings, **computing: Any) -> Predictor:
     Raises ConfigError or WeightsError.
     """
     return Predictor(
-        load_exported(run) if is_exported(run) else load_model(run),  # a path, never a look-up on the hub
+        load_network(run),  # a path, never a look-up on the hub
         mode=settings["mode"],
         effort=settings["effort"] if settings["mode"] == "adaptive" else None,
         precision=settings["precision"],

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from featalign.errors import ConfigError, DataError, FeatalignError, WeightsError, said
 from featalign.export.metadata import ExportInfo, Size
 from featalign.export.targets import TARGETS, Runner, target_of
+from featalign.models import Segmentor, load_model
 from featalign.models.segmentor import Mode
 from featalign.spec import Classes, Normalization
 
@@ -127,6 +128,11 @@ def load_exported(path: Path | str) -> ExportedModel:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     return ExportedModel(target.open(path), digest=_digest(path))
+
+
+def load_network(path: Path | str) -> ExportedModel | Segmentor:
+    """An exported file, or the model of a run or model folder. Raises as :func:`load_exported` and ``load_model``."""
+    return load_exported(path) if is_exported(path) else load_model(path)
 
 
 def _digest(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def predict_files(
         FeatalignError: if ``out`` cannot be written; with ``shard`` or ``resume`` if it holds predictions of other
             settings.
     """
-    job = Job.prepared(
+    job = Job(
         predictor,
         out,
         size=size,
@@ -81,8 +82,8 @@ def predict_files(
         margin=margin,
         parts=parts,
         resume=resume,
-        join=resume or shard is not None,
     )
+    job.outputs.claim(join=resume or shard is not None)
     failures = Failures(out, shard)
     mine = shard.of(images) if shard else images
     large: list[Path] = []
@@ -99,37 +100,25 @@ def predict_files(
 
 @dataclass(frozen=True)
 class Job:
-    """What is done with every image of a call of :func:`predict_files`."""
+    """What is done with every image of a call of :func:`predict_files`, which explains the fields."""
 
     predictor: Predictor
-    outputs: Outputs
-    size: Size | None
-    input_size: Size | None
-    area: Area | None
-    margin: int
-    parts: bool | None
-    resume: bool
+    out: Path
+    size: Size | None = None
+    input_size: Size | None = None
+    area: Area | None = None
+    probabilities: bool = False
+    margin: int = MARGIN
+    parts: bool | None = None
+    resume: bool = False
 
-    @classmethod
-    def prepared(
-        cls,
-        predictor: Predictor,
-        out: Path,
-        *,
-        size: Size | None = None,
-        input_size: Size | None = None,
-        area: Area | None = None,
-        probabilities: bool = False,
-        margin: int = MARGIN,
-        parts: bool | None = None,
-        resume: bool = False,
-        join: bool = False,
-    ) -> Job:
-        """With its folder claimed, see :meth:`Outputs.claim`. Raises FeatalignError."""
-        settings = settings_of(predictor, size=size, input_size=input_size, area=area, margin=margin)
-        outputs = Outputs(out, settings, probabilities)
-        outputs.claim(join=join)
-        return cls(predictor, outputs, size, input_size, area, margin, parts, resume)
+    @cached_property
+    def outputs(self) -> Outputs:
+        """The folder, to be claimed before the first image."""
+        settings = settings_of(
+            self.predictor, size=self.size, input_size=self.input_size, area=self.area, margin=self.margin
+        )
+        return Outputs(self.out, settings, self.probabilities)
 
     def __call__(self, path: Path) -> str | None:
         """Segment and write one image. The reason if it failed. Raises FeatalignError if it cannot be written."""
@@ -160,7 +149,7 @@ class Job:
 
     def part_by_part(self, path: Path, progress: Progress = silent) -> str | None:
         """The same for an image that is seen in parts."""
-        if self.outputs.probabilities:
+        if self.probabilities:
             return "probabilities are written of whole images only; leave them out, or see it whole (--no-parts)"
         try:
             mark = self.outputs.raster_mark(path)
@@ -198,7 +187,7 @@ class Job:
                     size=self.size,
                     input_size=self.input_size,
                     box=box,
-                    probabilities=self.outputs.probabilities,
+                    probabilities=self.probabilities,
                 )
         except (DataError, ConfigError) as error:
             return str(error)

@@ -82,7 +82,7 @@ def predict(
 
     if objects.finds_objects(run):
         objects.require_options(context, run, known=_OF_OBJECTS)
-        if objects.predict_objects(
+        return objects.predict_objects(
             run,
             images,
             output,
@@ -91,13 +91,12 @@ def predict(
             max_pixels=max_pixels,
             shard=shard,
             resume=resume,
-        ):
-            raise typer.Exit(2)
-        return
+        )
     if threshold is not None:
         raise ConfigError(f"{run} labels every pixel; --threshold is for networks that find objects, leave it out")
 
     from featalign.cli.predicting import predict_all, predictor
+    from featalign.inference.regions import Area
 
     build = partial(
         predictor,
@@ -113,24 +112,16 @@ def predict(
         max_memory=max_memory,
         max_pixels=max_pixels,
     )
-    failed = predict_all(
-        build,
-        run,
-        images,
-        output,
-        size=size,
-        input_size=input_size,
-        box=box,
-        probabilities=probabilities,
-        margin=margin,
-        parts=parts,
-        shard=shard,
-        resume=resume,
-        engine=engine,
-        workers=workers,
-    )
-    if failed:
-        raise typer.Exit(2)
+    settings = {
+        "size": parse_size(size),
+        "input_size": parse_size(input_size),
+        "area": Area.parse(box) if box else None,
+        "probabilities": probabilities,
+        "margin": margin,
+        "parts": parts,
+        "resume": resume,
+    }
+    predict_all(build, run, images, output, settings, shard=shard, engine=engine, workers=workers)
 
 
 def explain(
@@ -149,11 +140,17 @@ def explain(
     if objects.finds_objects(run):
         objects.require_options(context, run, known=_OF_OBJECTS)
         return objects.explain_objects(run, image, output, device=device, max_pixels=max_pixels)
-    from featalign.cli.explaining import explain_image
+    from featalign.cli.explaining import write_pictures
     from featalign.cli.predicting import predictor
+    from featalign.inference import explain as explained
 
-    asked = predictor(run, device=device, precision="fp32", mode=mode, max_pixels=max_pixels)
-    explain_image(asked, image, output, input_size=parse_size(input_size))
+    model = predictor(run, device=device, precision="fp32", mode=mode, max_pixels=max_pixels)
+    explanation = explained(model, image, input_size=parse_size(input_size))
+    write_pictures(
+        explanation,
+        output,
+        without_fields="this model predicts no offset field: its levels are aligned without one; see its feature maps",
+    )
 
 
 def serve(

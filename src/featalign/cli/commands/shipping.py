@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from featalign.cli.console import parse_size
+from featalign.cli.console import err, out, parse_size, progress, save_json
 from featalign.cli.options import Device, Json, Mode
+from featalign.errors import ConfigError
 
 
 def export(
@@ -38,20 +40,25 @@ def export(
         run,
         "how many answers an image has depends on what is in it, which no fixed graph follows; use predict or serve",
     )
-    from featalign.cli.exporting import export_run
+    from featalign.cli.exporting import labelled, show
+    from featalign.export import export_model
+    from featalign.models import load_model
 
-    export_run(
-        run,
+    model = load_model(run)
+    found = export_model(
+        model,
         output,
         to=to,
-        size=size,
+        size=None if size == "dynamic" else parse_size(size),
         precision=precision,
         mode=mode,
         images=images,
-        data=data,
-        split=split,
-        max_drop=max_drop,
+        quantization=None if data is None else labelled(data, split, model, max_drop),
+        progress=progress,
     )
+    show(found, to)
+    if images is None:
+        err.print("featalign: tried on drawn scenes; --images FOLDER tries it on yours", markup=False)
 
 
 def optimize(
@@ -74,18 +81,21 @@ def optimize(
     from featalign.cli.objects import refuse
 
     refuse(run, "it is prepared by nothing yet; predict and serve run it as it is")
-    from featalign.cli.optimizing import optimize_run
+    from featalign.cli.optimizing import advise, show
+    from featalign.inference import optimizing
+    from featalign.models import load_model, save_model
 
-    optimize_run(
-        run,
-        output,
-        size=parse_size(size) or (512, 1024),
-        images=images,
-        compiled=compiled,
-        tolerance=tolerance,
-        device=device,
-        json=json,
-    )
+    model, shape = load_model(run), parse_size(size) or (512, 1024)
+    if model.folded:
+        raise ConfigError(f"{run}: its batch norms are folded already; give the model that it was made from")
+    tried = optimizing.trial_images(model, size=shape, folder=images)
+    found = optimizing.optimize(model, images=tried, device=device, compiled=compiled)
+    show(found)
+    if output is not None:
+        save_model(model.optimized(), output)
+        out.print(f"written: {output}")
+    advise(found, tolerance, output or run)
+    save_json(json, {"size": list(shape), "forms": [asdict(form) for form in found.forms]})
 
 
 def share(
