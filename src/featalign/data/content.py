@@ -33,9 +33,5 @@ class Content:
         """All of it."""
         return self.data
 
-    def exists(self) -> bool:
-        """Always: it is here."""
-        return True
-
     def __str__(self) -> str:
         return self.name

@@ -51,10 +51,6 @@ class Member:
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise OSError(f"damaged inside the archive: {error}") from error
 
-    def exists(self) -> bool:
-        """Whether the archive has it."""
-        return self.inner in open_archive(self.archive).NameToInfo
-
     def __str__(self) -> str:
         return f"{self.archive}/{self.inner}"
 
