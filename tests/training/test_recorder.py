@@ -17,7 +17,6 @@ from featalign.training.log import RunLog
 from featalign.training.progress import ProgressLine
 from featalign.training.recorder import Recorder
 from featalign.training.steps import Step
-from featalign.training.timing import Stopwatch
 
 
 def scores_of(miou: float) -> Scores:
@@ -31,11 +30,10 @@ def found(miou: float) -> Judgement:
 def recorder_of(recipe: Recipe, log: RunLog, *, boards: Any = None) -> Recorder:
     return Recorder(
         recipe.training,
-        images_per_step=2,
+        validates=True,
         log=log,
         board=boards,
         progress=ProgressLine(Console(file=io.StringIO(), width=120), total=9),
-        stopwatch=Stopwatch(iterations=9, validate_every=1),
     )
 
 

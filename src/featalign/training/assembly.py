@@ -7,9 +7,7 @@ from lightning.fabric import Fabric
 from featalign.training.beginning import Beginning
 from featalign.training.engine import lay_out, share_state
 from featalign.training.fit import Fit
-from featalign.training.log import RunLog
 from featalign.training.module import Trainee
-from featalign.training.progress import ProgressLine
 from featalign.training.recipe import Recipe
 from featalign.training.recorder import Recorder
 from featalign.training.resume import identity
@@ -17,8 +15,6 @@ from featalign.training.run_folder import RunFolder
 from featalign.training.splits import Splits, training_loader
 from featalign.training.steps import Stepper
 from featalign.training.tasks import Task, task_of
-from featalign.training.tensorboard import TensorBoardLog
-from featalign.training.timing import Stopwatch
 from featalign.training.validation import Validation
 from featalign.training.world import World
 
@@ -55,24 +51,6 @@ def assemble(
         save_best=lambda: task.save(trainee.kept, folder.model) if world.first else None,
         world=world,
         data=identity(splits),
-    )
-
-
-def build_recorder(
-    recipe: Recipe, splits: Splits, *, log: RunLog, board: TensorBoardLog | None, progress: ProgressLine
-) -> Recorder:
-    """The books of a run."""
-    training = recipe.training
-    stopwatch = Stopwatch(
-        iterations=training.iterations, validate_every=None if splits.val is None else training.validate_every
-    )
-    return Recorder(
-        training,
-        images_per_step=training.batch * training.accumulate,
-        log=log,
-        board=board,
-        progress=progress,
-        stopwatch=stopwatch,
     )
 
 

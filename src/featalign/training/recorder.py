@@ -17,22 +17,24 @@ from featalign.training.timing import Stopwatch
 class Recorder:
     """``best`` is the log's row of the best validation so far, None before the first.
 
-    ``without_better`` counts the validations since.
+    ``without_better`` counts the validations since. ``validates``: whether the run has any.
     """
 
     def __init__(
         self,
         training: TrainingRecipe,
         *,
-        images_per_step: int,
+        validates: bool,
         log: RunLog,
         board: TensorBoardLog | None,
         progress: ProgressLine,
-        stopwatch: Stopwatch,
     ) -> None:
         self._training = training
-        self._images = images_per_step
-        self._log, self._board, self.progress, self._stopwatch = log, board, progress, stopwatch
+        self._images = training.batch * training.accumulate
+        self._log, self._board, self.progress = log, board, progress
+        self._stopwatch = Stopwatch(
+            iterations=training.iterations, validate_every=training.validate_every if validates else None
+        )
         self.best: dict[str, Any] | None = None
         self.without_better = 0
 

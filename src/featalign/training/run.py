@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning.fabric import Fabric
 from rich.console import Console
 
-from featalign.training.assembly import assemble, build_recorder
+from featalign.training.assembly import assemble
 from featalign.training.beginning import Beginning, begin_run
 from featalign.training.engine import device_type, open_fabric
 from featalign.training.guards import deterministic, explained
@@ -17,6 +17,7 @@ from featalign.training.interrupts import Interrupts
 from featalign.training.log import RunLog
 from featalign.training.progress import ProgressLine
 from featalign.training.recipe import Recipe
+from featalign.training.recorder import Recorder
 from featalign.training.result import RunResult, conclude, earlier_result
 from featalign.training.run_folder import RunFolder
 from featalign.training.semantic import build_model
@@ -96,7 +97,7 @@ def _train(
         if recipe.training.tensorboard and world.first:
             resumed_at = None if checkpoint is None else checkpoint.step
             board = stack.enter_context(TensorBoardLog(folder.tensorboard, resumed_at=resumed_at))
-        recorder = build_recorder(recipe, splits, log=log, board=board, progress=progress)
+        recorder = Recorder(recipe.training, validates=splits.val is not None, log=log, board=board, progress=progress)
         fit = assemble(begun, recipe, splits, folder, fabric=fabric, world=world, recorder=recorder)
         with Interrupts() as interrupts:
             done, finished = fit.run(checkpoint, interrupts)
