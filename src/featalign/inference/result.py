@@ -19,7 +19,7 @@ from featalign.inference.counted import METRICS, Counted, pack_instances, read_i
 from featalign.inference.grouping import GroupScores
 from featalign.inference.packing import Counts, packed, unpacked
 from featalign.metrics import InstanceIoU, Scores, scores
-from featalign.metrics.counts import iou, mean_accuracy, mean_iou, pixel_accuracy
+from featalign.metrics.scores import scores_of_counts
 from featalign.spec import Classes
 
 
@@ -79,7 +79,7 @@ class Evaluation:
     @cached_property
     def boundary(self) -> dict[int, Scores]:
         """By width of the band."""
-        return {width: _scores(counts.sum(0)) for width, counts in self.per_image_bands.items()}
+        return {width: scores_of_counts(counts.sum(0)) for width, counts in self.per_image_bands.items()}
 
     def __add__(self, other: Evaluation) -> Evaluation:
         """Both parts. Raises DataError if they share an image, or were not scored alike."""
@@ -192,15 +192,3 @@ def _named(found: Scores, classes: Classes) -> dict[str, Any]:
         if i not in found.absent
     }
     return {**found.to_json(), "iou": values, "absent": [classes.names[i] for i in found.absent]}
-
-
-def _scores(counts: Counts) -> Scores:
-    """From counts (3, K)."""
-    per_class = iou(counts)
-    return Scores(
-        miou=float(mean_iou(counts)),
-        iou=per_class.tolist(),
-        pixel_accuracy=float(pixel_accuracy(counts)),
-        mean_accuracy=float(mean_accuracy(counts)),
-        absent=np.flatnonzero(np.isnan(per_class)).tolist(),
-    )

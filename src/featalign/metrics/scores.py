@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from featalign.metrics.counts import class_counts, iou, mean_accuracy, mean_iou, pixel_accuracy
@@ -44,7 +45,11 @@ def scores(matrix: Tensor) -> Scores:
     a score of 0 would say something of the split rather than of the model. Predicting it still costs, as a miss of
     the class that was really there.
     """
-    counts = class_counts(matrix).cpu().numpy()
+    return scores_of_counts(class_counts(matrix).cpu().numpy())
+
+
+def scores_of_counts(counts: NDArray[np.int64]) -> Scores:
+    """:func:`scores` from counts (3, K): true positives, false positives and false negatives of each class."""
     per_class = iou(counts)
     return Scores(
         miou=float(mean_iou(counts)),
