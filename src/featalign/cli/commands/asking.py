@@ -89,10 +89,12 @@ def info(
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="With --table: also as Markdown.")] = None,
 ) -> None:
     """Parameters, multiply-adds and strides of a network; `--set width=64` sets any of its options."""
-    if papers or model is None:
+    if papers == (model is not None):
+        raise ConfigError("give either a network or a stored model, or --table; `featalign models` lists the networks")
+    if model is None:
         from featalign.cli.counting import show_tables
 
-        return show_tables(asked=papers, model=model, json=json, markdown=markdown)
+        return show_tables(json=json, markdown=markdown)
     if markdown:
         raise ConfigError("--markdown is for --table; of a single network, --json writes all that is shown")
     from featalign.cli.describing import describe, show_description
