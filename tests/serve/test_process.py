@@ -129,8 +129,8 @@ def test_limits_that_are_none(model):
 
 
 def test_missing_packages_are_named(model, monkeypatch):
-    monkeypatch.setattr("featalign.cli.serving._PACKAGES", {"serve": ("a_package_nobody_has",)})
-    assert refused(str(model)) == "a_package_nobody_has is not installed; pip install 'featalign[serve]'"
+    monkeypatch.setattr("featalign.cli.serving._PACKAGES", ("a_package_nobody_has",))
+    assert refused(str(model)) == "serve needs a_package_nobody_has: pip install 'featalign[serve]'"
 
 
 def test_names_of_runs(tmp_path):

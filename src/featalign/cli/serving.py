@@ -23,17 +23,15 @@ if TYPE_CHECKING:
     from featalign.models import Detector
     from featalign.serve import Settings
 
-_PACKAGES = {
-    "serve": ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn"),
-    "try": ("gradio",),
-}
+_PACKAGES = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn")
 
 
-def require(extra: str) -> None:
-    """Raises ConfigError if what the extra brings is not installed."""
-    missing = [name for name in _PACKAGES[extra] if importlib.util.find_spec(name) is None]
+def require_packages(*, page: bool) -> None:
+    """Raises ConfigError if something that the service, or its page, is made with is not installed."""
+    missing = [name for name in (*_PACKAGES, *(["gradio"] if page else [])) if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"{', '.join(missing)} is not installed; pip install 'featalign[{extra}]'")
+        extra = "try" if page else "serve"
+        raise ConfigError(f"serve needs {', '.join(missing)}: pip install 'featalign[{extra}]'")
 
 
 def named_runs(texts: Sequence[str]) -> dict[str, Path]:

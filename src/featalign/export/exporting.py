@@ -89,6 +89,8 @@ def export_model(
 
 
 def _check(path: Path, target: Target, precision: Precision, mode: Mode, quantization: Quantization | None) -> None:
+    if precision == "int8":
+        require_nncf(target.name)  # first, because its extra brings the target's packages, too
     target.require()
     if path.suffix.lower() != target.suffix:
         raise ConfigError(f"{path}: a file for {target.name} must end in {target.suffix}")
@@ -97,11 +99,9 @@ def _check(path: Path, target: Target, precision: Precision, mode: Mode, quantiz
             'mode "adaptive", that of networks with a point head, decides by what it sees; no fixed graph can: '
             "set mode to dense or resized"
         )
-    if precision == "int8":
-        require_nncf(target.name)
-        if quantization is None:
-            raise ConfigError("int8 needs a labelled folder to calibrate and to score on (--data)")
-    elif quantization is not None:
+    if precision == "int8" and quantization is None:
+        raise ConfigError("int8 needs a labelled folder to calibrate and to score on (--data)")
+    if precision != "int8" and quantization is not None:
         raise ConfigError(f"{precision} needs no labelled folder; --data goes with --precision int8")
 
 

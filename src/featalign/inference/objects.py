@@ -20,7 +20,7 @@ from featalign.figures.objects import object_overlay
 from featalign.figures.palette import Pixels
 from featalign.inference.devices import choose_device
 from featalign.metrics import DetectionScores, average_precision
-from featalign.metrics.detection import Kind
+from featalign.metrics.detection import Kind, require_pycocotools
 from featalign.models import Detector
 from featalign.spec import Classes
 
@@ -113,9 +113,11 @@ def score_detector(
 
     Raises:
         DataError: if the model's classes are not as many as the set's.
+        ConfigError: if pycocotools is missing.
     """
     if len(model.classes) != len(dataset.classes):
         raise DataError(f"a detector of {len(model.classes)} classes on a set of {len(dataset.classes)}")
+    require_pycocotools()
     rows: list[dict[str, Any]] = []
     masks = False
     for index in progress(range(len(dataset)), total=len(dataset), description="scoring"):

@@ -61,13 +61,12 @@ def average_precision(
     """
     field = "bbox" if kind == "bbox" else "segmentation"
     _check(truth, detections, field)
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
+    require_pycocotools()
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
-        from featalign.metrics.mask_boundaries import BoundaryEvaluation
-    except ImportError as error:
-        raise ConfigError("average precision needs pycocotools: pip install 'featalign[detection]'") from error
+    from featalign.metrics.mask_boundaries import BoundaryEvaluation
+
     kept = ("image_id", "category_id", "score", field)
     found = [{name: copy.copy(row[name]) for name in kept} for row in detections]
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
@@ -82,6 +81,14 @@ def average_precision(
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, categories; all areas, 100 an image
     per_class = [_mean(precision[:, :, i]) for i in range(precision.shape[2])]
     return DetectionScores(per_class, *(_defined(value) for value in evaluation.stats))
+
+
+def require_pycocotools() -> None:
+    """Raises ConfigError if pycocotools is missing."""
+    try:
+        import pycocotools.coco  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("average precision needs pycocotools: pip install 'featalign[detection]'") from error
 
 
 def _results(reference: Any, found: list[dict[str, Any]]) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from featalign.backbones import normalization_of
 from featalign.data.objects import AnyObjects, AnySegments, PanopticSample, detection_target, panoptic_target
 from featalign.errors import ConfigError
+from featalign.metrics.detection import require_pycocotools
 from featalign.models import Detector, create_detector, save_detector
 from featalign.spec import IGNORE_INDEX
 from featalign.training.determinism import drawn_images
@@ -71,6 +72,7 @@ class DetectionTask:
         return {"image": list(images), "target": [target] * len(images), "name": ["drawn"] * len(images)}
 
     def judged(self, splits: Splits) -> tuple[Callable[[list[Any]], Any], Callable[[], Judge[Any, Any]]]:
+        require_pycocotools()  # before hours of training, not at their first judgement
         return one, lambda: DetectionJudge(cast(AnyObjects, splits.val))
 
     def save(self, model: Network, folder: Path) -> None:

@@ -178,11 +178,9 @@ def serve(
 
     --set changes a limit (max_pixels, queue, batch, timeout, …; docs/serving.md lists them).
     """
-    from featalign.cli.serving import listen, make_settings, named_runs, require, run_service
+    from featalign.cli.serving import listen, make_settings, named_runs, require_packages, run_service
 
-    require("serve")
-    if page:
-        require("try")
+    require_packages(page=page)
     from featalign.cli.objects import finds_objects
     from featalign.cli.predicting import predictor
     from featalign.models import load_detector

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featalign.errors import DataError
+from featalign.errors import ConfigError, DataError
 
 Segmentation = list[list[float]] | Mapping[str, Any]
 """Polygons [[x, y, x, y, …], …]; or {"size": [H, W], "counts": run lengths or their compressed text}."""
@@ -19,6 +19,7 @@ def decode(segmentation: Segmentation, height: int, width: int) -> NDArray[np.ui
 
     Raises:
         DataError: if it is none of COCO's forms, or run lengths of another size.
+        ConfigError: if pycocotools is missing.
     """
     coding = _coding()
     try:
@@ -47,5 +48,5 @@ def _coding() -> Any:
     try:
         from pycocotools import mask
     except ImportError as error:
-        raise DataError("COCO's masks need pycocotools: pip install 'featalign[detection]'") from error
+        raise ConfigError("COCO's masks need pycocotools: pip install 'featalign[detection]'") from error
     return mask
