@@ -77,6 +77,13 @@ def test_train_goes_on_where_it_ended(featalign, data, recipes, tmp_path, capsys
     assert "training.iterations" in capsys.readouterr().err
 
 
+def test_train_says_what_is_missing_before_the_first_step(featalign, data, recipes, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    assert featalign("train", recipes / "mask_rcnn.yaml", "--data", data, "--out", tmp_path / "run") == 2
+    assert "pip install 'featalign[detection]'" in capsys.readouterr().err
+    assert (tmp_path / "run" / "log.jsonl").read_text() == ""
+
+
 @pytest.mark.parametrize(
     ("name", "found"), [("mask_rcnn", {"bbox", "segm"}), ("panoptic_fpn", {"all", "things", "stuff"})]
 )

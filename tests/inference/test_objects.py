@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from featalign.data.objects import ObjectDataset, open_objects
-from featalign.errors import DataError
+from featalign.errors import ConfigError, DataError
 from featalign.figures import object_overlay
 from featalign.inference import detect, score_detector
 from featalign.models import Detector, create_detector
@@ -91,6 +92,14 @@ def test_images_and_annotations_that_are_left_out_are_not_missed(tmp_path):
     part.images = part.images[:1]
     assert score_detector(detector(part), part, device="cpu")["segm"].ap == pytest.approx(1)
     assert len(whole) == 3
+
+
+def test_what_is_missing_is_said_before_the_first_answer(dataset, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    model = detector(dataset)
+    with pytest.raises(ConfigError, match=r"featalign\[detection\]"):
+        score_detector(model, dataset, device="cpu")
+    assert model.training  # it was not asked
 
 
 def test_classes_must_be_as_many(dataset):
