@@ -1,4 +1,4 @@
-"""An installation without extras: what works, and that the rest says which extra it needs."""
+"""An installation: what the wheel holds; what works without extras, and that the rest says which extra it needs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 import featalign
+
+ROOT = Path(__file__).parents[1]
 
 WORKS = [
     "doctor",
@@ -128,3 +131,13 @@ def test_names_the_extra_that_it_needs(without_extras, line, extra):
     code, said = without_extras[line]
     assert code == 2, f"{said}\n{code}"
     assert f"pip install 'featalign[{extra}]'" in said
+
+
+def test_the_wheel_holds_the_package_and_what_it_reads(tmp_path):
+    builder = pytest.importorskip("hatchling.builders.wheel", reason="pip install hatchling").WheelBuilder(str(ROOT))
+    (wheel,) = builder.build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as file:
+        held = {name for name in file.namelist() if ".dist-info/" not in name}
+    source = ROOT / "src"
+    there = (path for path in (source / "featalign").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    assert held == {path.relative_to(source).as_posix() for path in there}
