@@ -140,7 +140,7 @@ def test_folders_of_the_other_kind_are_refused(tmp_path):
         load_detector(tmp_path / "segmentor")
     config = tmp_path / "detector" / "config.json"
     config.write_text(config.read_text().replace('"fcos"', '"focs"'))
-    with pytest.raises(WeightsError, match=r'does not describe a detector .*did you mean "fcos"'):
+    with pytest.raises(WeightsError, match=r'no detector can be built from it .*did you mean "fcos"'):
         load_detector(tmp_path / "detector")
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from models.test_panoptic_fpn import CLASSES, sample, targets
 
-from featalign.errors import ConfigError
+from featalign.errors import ConfigError, WeightsError
 from featalign.metrics import PanopticQuality
 from featalign.models import Detector, create_detector, load_detector, save_detector
 from featalign.models.maskformer_merging import QueryMerging, class_of_pixels, merge_queries
@@ -209,10 +209,13 @@ def test_refusals(options, message):
         small(**options)
 
 
-def test_without_the_library(monkeypatch):
+def test_without_the_library(monkeypatch, tmp_path):
+    save_detector(small(), tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ConfigError, match=r"pip install 'featalign\[maskformer\]'"):
         small()
+    with pytest.raises(WeightsError, match=r"can be built from it \(.*pip install 'featalign\[maskformer\]'\)"):
+        load_detector(tmp_path)
 
 
 def test_wrong_targets():

@@ -55,6 +55,6 @@ def load_detector(source: Path | str) -> Detector:
         if "normalization" in config:  # older folders lack it: theirs is the default
             model.normalization = Normalization.from_json(config["normalization"])
     except (KeyError, TypeError, ValueError, DataError) as error:
-        raise WeightsError(f"{folder / CONFIG}: does not describe a detector ({error})") from error
+        raise WeightsError(f"{folder / CONFIG}: no detector can be built from it ({error})") from error
     fit_state(model, read_safetensors(folder / WEIGHTS), source=str(folder / WEIGHTS))
     return model.eval()
