@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from featalign.ops import linear_taps, pixel_axes, pixel_axis, resize
@@ -29,6 +29,17 @@ def test_any_box_is_met_closely(count, low, span):
     axis = pixel_axis(count, low, low + span)
     centres = low + span * (torch.arange(count, dtype=torch.float64) + 0.5) / count
     assert torch.allclose(axis.centres(dtype=torch.float64), centres, rtol=0, atol=2e-7)
+
+
+@given(count=SIDES, ends=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+@example(count=3, ends=(1 - 1e-9, 1))
+@example(count=3, ends=(1 - 1e-15, 1))
+@example(count=3, ends=(0.3, 0.3 + 1e-13))
+def test_pixels_of_the_narrowest_box_lie_apart_within_the_image(count, ends):
+    assume(ends[0] != ends[1])
+    axis = pixel_axis(count, *sorted(ends))
+    assert axis.step > 0
+    assert 0 < axis.first <= axis.first + (count - 1) * axis.step < axis.whole
 
 
 @pytest.mark.parametrize("box", [(0.5, 0, 0.5, 1), (0, 0.6, 1, 0.4), (-0.1, 0, 1, 1), (0, 0, 1, 1.01)])

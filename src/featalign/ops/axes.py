@@ -49,8 +49,8 @@ class PixelAxis(NamedTuple):
 
     def centres(self, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """On [0, 1]: (length,)."""
-        position = self.first + self.step * torch.arange(self.length, device=device)
-        return (position.to(torch.promote_types(dtype, torch.float64)) / self.whole).to(dtype)
+        position = self.first + self.step * torch.arange(self.length)  # on the CPU: not every device has float64
+        return (position.double() / self.whole).to(device, dtype)
 
 
 def pixel_axis(count: int, low: float = 0.0, high: float = 1.0) -> PixelAxis:
@@ -102,11 +102,11 @@ def checked_box(box: Box) -> Box:
 
 
 def _edges(low: float, high: float) -> tuple[int, int, int]:
-    """Both edges as integers over a common third."""
+    """Both edges as integers over a common third, the second one larger and at most that."""
     edges = [Fraction(edge).limit_denominator(_EXACT) for edge in (low, high)]
     parts = math.lcm(*(edge.denominator for edge in edges))
     exact = all(abs(float(fraction) - edge) < 1e-12 for fraction, edge in zip(edges, (low, high), strict=True))
-    if not exact or parts > _FINE:
-        start, stop = round(low * _FINE), round(high * _FINE)
-        return start, max(stop, start + 1), _FINE
-    return int(edges[0] * parts), int(edges[1] * parts), parts
+    if exact and parts <= _FINE and edges[0] < edges[1]:
+        return int(edges[0] * parts), int(edges[1] * parts), parts
+    start = min(round(low * _FINE), _FINE - 1)
+    return start, max(round(high * _FINE), start + 1), _FINE
