@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from typing import get_args
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from featalign.align import ImplicitFunction
+from featalign.align import ImplicitFunction, streaming
 from featalign.align.encoding import Encoding
 from featalign.ops import pixel_axes
 
@@ -232,3 +233,11 @@ def test_autocast_keeps_coordinates_exact():
         rough = model(single, (64, 96))
     assert rough.dtype == torch.bfloat16
     assert (rough.float() - exact).abs().mean() < 0.02 * exact.std()
+
+
+def test_a_torch_without_onednn_has_no_half_precision_on_the_cpu(monkeypatch):
+    """Such builds, as for Apple silicon, lack the very operator that would be asked."""
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    compute_dtype = runpy.run_path(streaming.__file__)["compute_dtype"]
+    assert compute_dtype(torch.zeros(1, dtype=torch.bfloat16)) == torch.float32

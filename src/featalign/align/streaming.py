@@ -7,6 +7,7 @@ outlives the call, so nothing can be stale after the weights have changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -29,7 +30,6 @@ from featalign.ops import (
 
 _TILE_BYTES = {"cpu": 8 << 20}  # hidden activations held at a time: about what a cache holds
 _TILE_BYTES_ELSEWHERE = 256 << 20
-_HALF_ON_CPU = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class Tile(NamedTuple):
@@ -239,7 +239,13 @@ def result_dtype(level: Tensor) -> torch.dtype:
 def compute_dtype(level: Tensor) -> torch.dtype:
     """:func:`result_dtype`, or float32 where the processor has no arithmetic of half precision."""
     dtype = result_dtype(level)
-    return torch.float32 if level.device.type == "cpu" and dtype.itemsize == 2 and not _HALF_ON_CPU else dtype
+    return torch.float32 if level.device.type == "cpu" and dtype.itemsize == 2 and not _half_on_cpu() else dtype
+
+
+@cache
+def _half_on_cpu() -> bool:
+    """Whether the processor has arithmetic of half precision. oneDNN says; builds of torch without it do not ask it."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _most(axis: PixelAxis, cells: int, pixels: int) -> int:
