@@ -55,7 +55,8 @@ def test_any_ignore_index_integer_type_and_autocast() -> None:
     logits, target = make_batch(2, 6, 6)
     expected = class_balanced_cross_entropy(logits, target)
     assert class_balanced_cross_entropy(logits, target.where(target != 255, -100), ignore_index=-100) == expected
-    assert class_balanced_cross_entropy(logits, target.to(torch.uint8)) == expected
+    for dtype in (torch.uint8, torch.uint16):
+        assert class_balanced_cross_entropy(logits, target.to(dtype)) == expected
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = class_balanced_cross_entropy(logits.bfloat16(), target)
     assert loss.dtype == torch.float32

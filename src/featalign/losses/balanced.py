@@ -25,9 +25,10 @@ def class_balanced_cross_entropy(logits: Tensor, target: Tensor, *, ignore_index
         ValueError: if logits and target do not belong together, or a label is of no class.
     """
     check_batch(logits, target, None, ignore_index, waits=True)
+    target = target.long()
     pixels = torch.bincount(target[target != ignore_index].flatten(), minlength=logits.shape[1])
-    kind = torch.promote_types(logits.dtype, torch.float32)  # not every device has float64
-    return cross_entropy(logits, target, ignore_index=ignore_index, weight=1 / pixels.clamp_min(1).to(kind))
+    dtype = torch.promote_types(logits.dtype, torch.float32)  # not every device has float64
+    return cross_entropy(logits, target, ignore_index=ignore_index, weight=1 / pixels.clamp_min(1).to(dtype))
 
 
 def balanced_weights(pixels: Tensor) -> Tensor:

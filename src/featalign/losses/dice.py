@@ -31,8 +31,10 @@ def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0, ignore_ind
     probability, labels = valid_probabilities(logits, target, ignore_index)
     if labels.numel() == 0:
         return probability.sum()  # of nothing: 0, attached
-    right = probability.gather(0, labels.unsqueeze(0)).squeeze(0).double()  # in float32 millions would not add up
+    # In float32 millions would not add up; MPS has nothing finer.
+    exact = probability.dtype if probability.is_mps else torch.float64
+    right = probability.gather(0, labels.unsqueeze(0)).squeeze(0).to(exact)
     overlap = right.new_zeros(len(probability)).index_add(0, labels, right)
-    mass, pixels = probability.sum(1, dtype=torch.float64), torch.bincount(labels, minlength=len(probability))
+    mass, pixels = probability.sum(1, dtype=exact), torch.bincount(labels, minlength=len(probability))
     dice = (2 * overlap + smooth) / (mass + pixels + smooth)
     return (1 - dice[pixels > 0]).mean().to(probability.dtype)

@@ -62,11 +62,13 @@ def _extension(probability: Tensor, mask: Tensor) -> Tensor:
 def _jaccard_steps(errors: Tensor, mask: Tensor) -> Tensor:
     """What each pixel adds to 1 - IoU when the pixels turn wrong one by one, largest error first (algorithm 1).
 
-    Steps are of the order of 1 / pixels: float32 would lose them between two values near 1.
+    The difference of two values near 1 would be lost in float32. Written out: a pixel of the class shrinks the
+    intersection I by one, which adds 1 / U; another one makes the union U of it, which adds I / (U - 1) - I / U.
     """
     order = errors.argsort(descending=True)
     true = mask[order]
-    missed, added = true.cumsum(0), (~true).cumsum(0)
-    loss = 1 - (missed[-1] - missed).double() / (missed[-1] + added)
-    steps = torch.diff(loss, prepend=loss.new_zeros(1))
-    return torch.empty_like(errors).scatter_(0, order, steps.to(errors.dtype))
+    hits, area = true.cumsum(0), true.sum()
+    intersection = (area - hits).to(errors.dtype)
+    union = (area + (~true).cumsum(0)).to(errors.dtype)
+    steps = torch.where(true | (union == 1), 1 / union, intersection / union / (union - 1))
+    return torch.empty_like(errors).scatter_(0, order, steps)
