@@ -74,5 +74,6 @@ def test_sizes_that_do_not_divide(kind, dims):
 def test_misspelt_names():
     with pytest.raises(ConfigError, match='did you mean "cosine"'):
         PositionEncoding("cosin")
-    with pytest.raises(ConfigError, match='did you mean "paper"'):
-        PositionEncoding("fixed", frequencies="papper")
+    for kind in ("fixed", "coord"):  # with and without an effect
+        with pytest.raises(ConfigError, match='did you mean "paper"'):
+            PositionEncoding(kind, frequencies="papper")

@@ -172,6 +172,8 @@ def test_counting_on_the_meta_device():
         ({"align": "befor"}, 'did you mean "before"'),
         ({"join": "cat"}, "unknown join"),
         ({"resize": "bilinaer"}, 'did you mean "bilinear"'),
+        ({"align": "deconv", "resize": "bilinaer"}, 'did you mean "bilinear"'),
+        ({"align": "none", "norm": "LN"}, 'unknown normalization "LN"'),
         ({"norm": "LN"}, 'unknown normalization "LN"'),
         ({"norm": "GN"}, "multiple of 32 channels, got 8"),
         ({"groups": 3}, "8 channels cannot share offsets in 3 groups"),

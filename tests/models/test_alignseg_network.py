@@ -116,5 +116,5 @@ def test_parameters_of_the_published_configuration():
 def test_wrong_options_are_named():
     with pytest.raises(ConfigError, match='unknown context "alingcm" for alignseg: did you mean "aligncm"'):
         build(context="alingcm")
-    with pytest.raises(ConfigError, match='unknown fuse "low"'):
+    with pytest.raises(ConfigError, match='unknown align "low" for alignseg: expected one of: alignfa'):
         build(align="low")

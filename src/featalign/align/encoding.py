@@ -35,7 +35,7 @@ class PositionEncoding(nn.Module):
             Training may raise it, see :func:`featalign.training.annealing.annealed`; it is no part of the weights.
 
     Raises:
-        ConfigError: for an unknown kind or a size that does not divide.
+        ConfigError: for an unknown kind or frequencies, or a size that does not divide.
     """
 
     def __init__(
@@ -49,6 +49,9 @@ class PositionEncoding(nn.Module):
         super().__init__()
         if kind not in get_args(Encoding):
             raise ConfigError(f'unknown position encoding "{kind}": {did_you_mean(kind, get_args(Encoding))}')
+        known = get_args(Frequencies)
+        if frequencies not in known:
+            raise ConfigError(f'unknown frequencies "{frequencies}": {did_you_mean(frequencies, known)}')
         self.kind = kind
         self.revealed = 1.0
         self.functions = {"sine": 1, "cosine": 1, "fixed": 2, "learned": 2}.get(kind, 0)
@@ -122,9 +125,7 @@ def _axis_frequencies(count: int, kind: Frequencies, octaves: float) -> Tensor:
     """``count`` frequencies for the row coordinate, then the same for the column coordinate: (2 * count, 2)."""
     if kind == "published":
         values = 2.0 ** torch.linspace(0, octaves, count)
-    elif kind == "paper":
-        values = 2.0 * torch.exp(torch.arange(1, count + 1, dtype=torch.float32))
     else:
-        raise ConfigError(f'unknown frequencies "{kind}": {did_you_mean(kind, get_args(Frequencies))}')
+        values = 2.0 * torch.exp(torch.arange(1, count + 1, dtype=torch.float32))
     zeros = torch.zeros_like(values)
     return torch.cat((torch.stack((values, zeros), -1), torch.stack((zeros, values), -1)))

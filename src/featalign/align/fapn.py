@@ -208,6 +208,9 @@ class FaPNFuse(nn.Module):
         _known("selection", selection, get_args(Selection))
         _known("align", align, get_args(Alignment))
         _known("join", join, get_args(Join))
+        _known("resampling", resize, get_args(Resample))
+        if norm is not None:
+            _known("normalization", norm, get_args(Norm))
         self.lateral = (
             conv_norm(fine_channels, width, bias=True)
             if selection == "none"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -24,7 +24,8 @@ from featalign.context.aligncm import AlignCM, Merge
 from featalign.context.aspp import ASPP
 from featalign.context.psp import PyramidPooling
 from featalign.context.rcca import RCCA
-from featalign.errors import ConfigError, check_count, did_you_mean
+from featalign.errors import check_count
+from featalign.models.choices import named_choices
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
 from featalign.ops.warp import Sampling
 from featalign.spec import Classes
@@ -93,6 +94,7 @@ class AlignSeg(Segmentor):
         return logits
 
 
+@named_choices
 def alignseg(
     classes: Classes,
     *,
@@ -126,8 +128,6 @@ def alignseg(
         auxiliary: whether there is a deep supervision head for training (Table 6, DS).
         align_corners: how logits are resized; True is what the published evaluation does.
     """
-    if context not in get_args(Context):
-        raise ConfigError(f'unknown context "{context}" for alignseg: {did_you_mean(context, get_args(Context))}')
     check_count(width=width, bins=bins)
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained, ceil_pool=ceil_pool)
     contexts: dict[str, Callable[[int, int], nn.Module]] = {

@@ -21,7 +21,8 @@ from featalign.backbones import Pyramid
 from featalign.context.aspp import ASPP
 from featalign.errors import check_count, check_counts
 from featalign.layers import conv_norm_relu
-from featalign.models.implicit import Concatenate, Host, HostAlign, LogitMap, check_align
+from featalign.models.choices import named_choices
+from featalign.models.implicit import Concatenate, Host, HostAlign, LogitMap
 from featalign.models.segmentor import AuxiliaryHead
 from featalign.spec import Classes
 
@@ -63,6 +64,7 @@ class DeepLabV3Plus(Host):
         return [self.detail(maps[0]), self.context(maps[-1])], maps[-2]
 
 
+@named_choices
 def deeplabv3plus(
     classes: Classes,
     *,
@@ -104,7 +106,6 @@ def deeplabv3plus(
     Raises:
         ConfigError: for an unknown name, or strides that the backbone cannot be given.
     """
-    check_align(align, "deeplabv3plus")
     check_count(width=width, detail=detail)
     check_counts(dilations=dilations)
     pyramid = Pyramid(

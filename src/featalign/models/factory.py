@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import collections.abc
 import inspect
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from featalign.backbones import normalization_of
 from featalign.errors import ConfigError, did_you_mean
 from featalign.models.alignseg import alignseg
+from featalign.models.choices import check_choices, choices_of
 from featalign.models.deeplab import deeplabv3plus
 from featalign.models.fapn import fapn, fapn_realtime
 from featalign.models.fpn import fpn
@@ -105,47 +104,21 @@ def model_choices(name: str) -> dict[str, tuple[str, ...]]:
     >>> model_choices("alignseg")["context"]
     ('aligncm', 'aspp', 'psp', 'rcca', 'none')
     """
-    choices = {option: _names(hint) for option, hint in get_type_hints(_builder(name)).items()}
-    return {option: names for option, names in choices.items() if names}
-
-
-def _names(hint: Any) -> tuple[str, ...]:
-    """The strings that a type admits by name."""
-    if get_origin(hint) is Literal:
-        return get_args(hint)
-    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else ()
-    return tuple(name for part in parts for name in _names(part))
+    return choices_of(_builder(name))
 
 
 def _check_choices(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse what an option that takes names does not take, also where the other options leave it without effect."""
-    for option, hint in get_type_hints(_builder(name)).items():
-        if option not in options or not _names(hint) or _admits(hint, options[option]):
-            continue
-        value, accepted = options[option], _names(hint)
-        if not isinstance(value, str):
-            named = ", ".join(map(str, accepted)) + (", or a factory of your own" if _admits(hint, callable) else "")
-            raise ConfigError(f'{option} of model "{name}" must be one of {named}; got {value!r}')
+    """As :func:`~featalign.models.choices.check_choices`; for a part of another network, says of which."""
+    choices = model_choices(name)
+    for option in _PARTS:
+        value, accepted = options.get(option), choices.get(option, ())
         hosts = [host for host in list_models() if value in model_choices(host).get(option, ())]
-        if option in _PARTS and hosts:
+        if option in options and hosts and value not in accepted:
             raise ConfigError(
                 f'model "{name}" does not take {option} "{value}"; it takes {", ".join(accepted)}; '
                 f'"{value}" goes with {", ".join(hosts)}'
             )
-        raise ConfigError(f'unknown {option} "{value}" for model "{name}": {did_you_mean(value, accepted)}')
-
-
-def _admits(hint: Any, value: Any) -> bool:
-    """Whether a value is one that a type names; of other types only that there are such is known."""
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) in (Union, UnionType):
-        return any(_admits(part, value) for part in get_args(hint))
-    if hint is NoneType:
-        return value is None
-    if get_origin(hint) is collections.abc.Callable:
-        return callable(value)
-    return not isinstance(hint, type) or isinstance(value, hint)
+    check_choices(_builder(name), options, network=f'model "{name}"')
 
 
 def _builder(name: str) -> Callable[..., Segmentor]:

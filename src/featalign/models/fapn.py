@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -20,8 +20,9 @@ from featalign.align.fuses import FaPNName, Fuse, fuse_factory
 from featalign.align.pathways import TopDown
 from featalign.align.resample import nearest_add
 from featalign.backbones import Pyramid
-from featalign.errors import ConfigError, check_count, did_you_mean
+from featalign.errors import check_count
 from featalign.layers import conv_norm_relu
+from featalign.models.choices import named_choices
 from featalign.models.encoder_decoder import EncoderDecoder
 from featalign.models.semantic_fpn import assemble, semantic_decoder
 from featalign.spec import Classes
@@ -29,6 +30,7 @@ from featalign.spec import Classes
 RealtimeAlign = Literal["fapn", "fapn_no_fsm", "nearest"]
 
 
+@named_choices
 def fapn(
     classes: Classes,
     *,
@@ -57,7 +59,6 @@ def fapn(
     Raises:
         ConfigError: for an unknown name, or a width that 8 does not divide.
     """
-    _known("fapn", align, get_args(FaPNName))
     check_count(width=width, head_width=head_width)
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained)
     pathway, head = semantic_decoder(
@@ -80,6 +81,7 @@ def fapn(
     )
 
 
+@named_choices
 def fapn_realtime(
     classes: Classes,
     *,
@@ -107,7 +109,6 @@ def fapn_realtime(
     Raises:
         ConfigError: for an unknown name, or a width that 8 does not divide.
     """
-    _known("fapn_realtime", align, get_args(RealtimeAlign))
     check_count(width=width, head_width=head_width)
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained, strides=(8, 16, 32))
     fuses: dict[RealtimeAlign, Fuse] = {
@@ -130,8 +131,3 @@ class FinestHead(nn.Sequential):
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         return super().forward(levels[0])
-
-
-def _known(model: str, align: str, options: tuple[str, ...]) -> None:
-    if align not in options:
-        raise ConfigError(f'unknown align "{align}" for {model}: {did_you_mean(align, options)}')

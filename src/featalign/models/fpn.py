@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -25,8 +25,9 @@ from featalign.align.ifa import Resample
 from featalign.align.resample import Deconvolution, UpsamplingModule
 from featalign.backbones import Pyramid
 from featalign.context import ASPP
-from featalign.errors import ConfigError, check_count, did_you_mean
+from featalign.errors import check_count
 from featalign.layers import conv_norm_relu
+from featalign.models.choices import named_choices
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
 from featalign.spec import Classes
 
@@ -115,6 +116,7 @@ class FPN(Segmentor):
         return logits
 
 
+@named_choices
 def fpn(
     classes: Classes,
     *,
@@ -150,8 +152,6 @@ def fpn(
         auxiliary: whether there is a head at the third stage for training.
         align_corners: how the ``resized`` mode resizes; True is what the published evaluation does.
     """
-    if align not in get_args(Align):
-        raise ConfigError(f'unknown align "{align}" for fpn: {did_you_mean(align, get_args(Align))}')
     check_count(width=width)
     check_count(aspp=aspp, least=0)
     pyramid = Pyramid(

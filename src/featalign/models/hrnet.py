@@ -25,7 +25,8 @@ from featalign.backbones import Pyramid
 from featalign.context.ocr import ObjectContext
 from featalign.errors import check_count
 from featalign.layers import conv_norm_relu
-from featalign.models.implicit import Concatenate, Host, HostAlign, LogitMap, check_align
+from featalign.models.choices import named_choices
+from featalign.models.implicit import Concatenate, Host, HostAlign, LogitMap
 from featalign.models.segmentor import AuxiliaryHead, Features
 from featalign.spec import Classes
 
@@ -91,6 +92,7 @@ class HRNetOCR(Host):
         return features.deep  # the soft regions are logits already
 
 
+@named_choices
 def hrnet(
     classes: Classes,
     *,
@@ -124,7 +126,6 @@ def hrnet(
         auxiliary: whether there is a head at the third branch for training; the paper has none.
         align_corners: how the ``resized`` mode resizes.
     """
-    check_align(align, "hrnet")
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained)
     branches = sum(pyramid.channels)
     width = branches if width is None else width
@@ -156,6 +157,7 @@ def hrnet(
     )
 
 
+@named_choices
 def hrnet_ocr(
     classes: Classes,
     *,
@@ -188,7 +190,6 @@ def hrnet_ocr(
         auxiliary: whether training has the loss on the soft regions.
         align_corners: how the ``resized`` mode resizes.
     """
-    check_align(align, "hrnet_ocr")
     check_count(width=width, keys=keys)
     pyramid = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained)
     branches = sum(pyramid.channels)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from featalign.align import ImplicitFunction
 from featalign.backbones import Pyramid
-from featalign.errors import ConfigError, did_you_mean
 from featalign.layers import Conv2d
 from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
 from featalign.spec import Classes
@@ -108,9 +107,3 @@ class Host(Segmentor):
     def native(self, features: Features) -> Tensor:
         logits: Tensor = self.decoder(features.maps)
         return logits
-
-
-def check_align(align: str, network: str) -> None:
-    """Raises ConfigError unless ``align`` is one that the hosts have."""
-    if align not in get_args(HostAlign):
-        raise ConfigError(f'unknown align "{align}" for {network}: {did_you_mean(align, get_args(HostAlign))}')

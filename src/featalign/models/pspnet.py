@@ -18,7 +18,8 @@ from featalign.align.ifa import Resample
 from featalign.backbones import Pyramid
 from featalign.context.psp import PyramidPooling
 from featalign.errors import check_count, check_counts
-from featalign.models.implicit import Host, HostAlign, LogitMap, check_align
+from featalign.models.choices import named_choices
+from featalign.models.implicit import Host, HostAlign, LogitMap
 from featalign.models.segmentor import AuxiliaryHead
 from featalign.spec import Classes
 
@@ -64,6 +65,7 @@ class PSPNet(Host):
         return [coarse, *reversed(self.pooling.pooled(coarse))], deep
 
 
+@named_choices
 def pspnet(
     classes: Classes,
     *,
@@ -101,7 +103,6 @@ def pspnet(
     Raises:
         ConfigError: for an unknown name, or an output stride that the backbone cannot be given.
     """
-    check_align(align, "pspnet")
     check_count(width=width)
     check_counts(bins=bins)
     pyramid = Pyramid(

@@ -23,6 +23,7 @@ from featalign.backbones import Pyramid
 from featalign.context.contexts import ContextName, context_factory
 from featalign.errors import check_count
 from featalign.layers import Conv2d
+from featalign.models.choices import named_choices
 from featalign.models.encoder_decoder import EncoderDecoder
 from featalign.models.pointrend import PointRefined
 from featalign.spec import Classes
@@ -72,6 +73,7 @@ class Climb(nn.ModuleList):
         return level
 
 
+@named_choices
 def semantic_fpn(
     classes: Classes,
     *,

@@ -12,10 +12,12 @@ from featalign.align.sfnet import SFNetHead
 from featalign.backbones import Pyramid
 from featalign.context.psp import PyramidPooling
 from featalign.errors import check_count
+from featalign.models.choices import named_choices
 from featalign.models.encoder_decoder import EncoderDecoder
 from featalign.spec import Classes
 
 
+@named_choices
 def sfnet(
     classes: Classes,
     *,
