@@ -156,6 +156,25 @@ def test_a_box_is_a_crop(resample, box, gradients):
         assert torch.allclose(part, model(levels, (40, 60))[:, :, top:bottom, left:right], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_what_moves_by_whole_cells_is_answered_as_before(resample, gradients):
+    model, levels = build(NESTED, resample=resample)
+    model.eval()
+    moved = [level.roll(level.shape[3] // 3, 3) for level in levels]  # by one cell of the coarsest
+    with torch.set_grad_enabled(gradients):
+        before, after = model(levels, (64, 96)), model(moved, (64, 96))
+    assert torch.allclose(after[..., 48:80], before[..., 16:48], rtol=0, atol=1e-12)
+
+
+def test_a_mirror_image_has_mirrored_answers():
+    """Without position codes, which tell left from right; a map that lay a fraction of a cell aside would show."""
+    model, levels = build(ODD, resample="bilinear", encoding="none")
+    model.eval()
+    mirrored = model([level.flip(2, 3) for level in levels], (23, 41))
+    assert torch.allclose(mirrored, model(levels, (23, 41)).flip(2, 3), rtol=0, atol=1e-12)
+
+
 def test_pixels_of_a_grid_by_their_indices():
     for shapes, size in ((NESTED, (64, 96)), (ODD, (51, 47))):  # few distinct relative coordinates, and many
         model, levels = build(shapes, resample="bilinear")

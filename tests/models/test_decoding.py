@@ -46,6 +46,24 @@ def images() -> Tensor:
     return torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("mode", ["dense", "resized"])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_grids_that_share_centres_share_answers(model, images, mode, gradients):
+    """Every pixel of a grid is the middle one of nine in the grid three times as fine."""
+    with torch.set_grad_enabled(gradients):
+        features = model.encode(images)
+        coarse, fine = model.decode(features, (19, 26), mode), model.decode(features, (57, 78), mode)
+    assert torch.allclose(fine[..., 1::3, 1::3], coarse, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@torch.inference_mode()
+def test_an_image_is_answered_alike_in_any_batch(model, images, mode):
+    together = model(images, (61, 83), mode)
+    for image, logits in zip(images, together, strict=True):
+        assert torch.allclose(model(image[None], (61, 83), mode)[0], logits, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @torch.inference_mode()
 def test_labels_are_the_largest_logits(model, images, mode):
