@@ -16,6 +16,7 @@ from PIL import Image
 from featalign.data.objects import check_objects, detection_target, open_objects, read_coco
 from featalign.data.objects.rle import decode, encode
 from featalign.errors import ConfigError, DataError
+from featalign.metrics import average_precision
 
 pytest.importorskip("pycocotools", reason="pip install 'featalign[detection]'")
 
@@ -28,6 +29,12 @@ WRONG = {
     "empty": ({"segmentation": {"size": [16, 20], "counts": [320]}}, "has an empty mask"),
     "none": ({"segmentation": None}, "has no segmentation; read the boxes alone with masks=False"),
     "size": ({"segmentation": {"size": [20, 16], "counts": [320]}}, r"run lengths of \[20, 16\] for an image of"),
+    "nan": ({"bbox": [1, float("nan"), 2, 5]}, "that is not of numbers"),
+    "sum": ({"segmentation": {"size": [16, 20], "counts": [10, 5]}}, "has run lengths that do not add up to the 320 "),
+    "negative": ({"segmentation": {"size": [16, 20], "counts": [10, -5, 315]}}, "has run lengths that do not add up"),
+    "line": ({"segmentation": [[1, 1, 5, 5]]}, "has no segmentation"),
+    "half": ({"segmentation": [[1, 1, 5, 1, 5, 5, 1]]}, "has a polygon that is not x, y of three points or more"),
+    "flat list": ({"segmentation": [1, 1, 5, 1, 5, 5]}, "has a segmentation that is neither polygons nor run lengths"),
     "form": ({"segmentation": {"size": [16, 20], "counts": {}}}, "neither polygons nor run lengths"),
 }
 
@@ -87,6 +94,27 @@ def test_the_truth_does_not_wait_for_images_to_be_read(content, write):
     assert [row["id"] for row in dataset.truth["annotations"]] == [12, 13, 14]
     assert list(dataset.skipped) == [11]
     assert len(open_objects(*files, faulty="skip", masks=False).truth["annotations"]) == 4
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_the_truth_says_what_the_file_leaves_out(content, write, masks):
+    """Files of one's own often have no ``area`` and no ``iscrowd``, numbers as text, and boxes beyond the image."""
+    for row in content["annotations"]:
+        del row["area"]
+        row["image_id"] = str(row["image_id"])
+    del content["annotations"][0]["iscrowd"]
+    content["annotations"][0]["bbox"] = [-2, 1, 6, 4]
+    content["annotations"][1]["segmentation"].insert(0, [3, 3, 4, 4])
+    dataset = open_objects(*write(content), masks=masks)
+    rows = dataset.truth["annotations"]
+    assert [row["iscrowd"] for row in rows] == [0, 0, 1, 1] and [row["image_id"] for row in rows] == [1, 1, 1, 3]
+    assert [row["area"] for row in rows] == ([12, 36, 140, 81] if masks else [16, 36, 140, 81])
+    assert rows[0]["bbox"] == [0, 1, 4, 4]
+    if masks:
+        rows = [row | {"segmentation": encode(decode(row["segmentation"], 16, 20))} for row in rows]
+    found = [row | {"score": 1.0} for row in rows if not row["iscrowd"]]
+    for kind in ("bbox", "segm") if masks else ("bbox",):
+        assert average_precision(dataset.truth, found, kind=kind).ap == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kind", WRONG)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featalign.data.objects.rle import Segmentation
+from featalign.data.objects.rle import LEAST, Segmentation
 from featalign.errors import DataError
 from featalign.spec import Classes
 
@@ -17,13 +18,15 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Annotation:
-    """One object. ``box``: x, y, width, height in pixels, cut to the image; ``label``: class id from 0."""
+    """One object. ``box``: x, y, width, height in pixels, cut to the image; ``label``: class id from 0; ``area``: in
+    pixels, None where the file does not say it."""
 
     number: int
     label: int
     box: Box
     crowd: bool
     segmentation: Segmentation | None
+    area: float | None
 
 
 @dataclass(frozen=True)
@@ -127,15 +130,24 @@ def _judge(row: Mapping[str, Any], images: Mapping[int, Mapping[str, Any]], cate
         return _Judged(number, image, fault=f"is of category {category}, which the file does not list")
     height, width = int(images[image]["height"]), int(images[image]["width"])
     x, y, w, h = (float(value) for value in row["bbox"])
+    if not all(map(math.isfinite, (x, y, w, h))):
+        return _Judged(number, image, fault=f"has a box {[x, y, w, h]} that is not of numbers")
     left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
     if right <= left or bottom <= top:
         what = "has no area" if w <= 0 or h <= 0 else f"lies outside the image of {width} x {height}"
         return _Judged(number, image, fault=f"has a box {[x, y, w, h]} that {what}")
     box = (left, top, right - left, bottom - top)
-    annotation = Annotation(
-        number, categories.index(category), box, bool(row.get("iscrowd", 0)), row.get("segmentation") or None
-    )
+    crowd, area = bool(int(row.get("iscrowd", 0))), row.get("area")
+    annotation = Annotation(number, categories.index(category), box, crowd, _segmentation(row), area)
     return _Judged(number, image, annotation, cut=(left, top, right, bottom) != (x, y, x + w, y + h))
+
+
+def _segmentation(row: Mapping[str, Any]) -> Segmentation | None:
+    """As the file has it, without polygons of fewer than three points, which cover nothing."""
+    given = row.get("segmentation")
+    if isinstance(given, list):
+        given = [part for part in given if not isinstance(part, list) or len(part) >= LEAST]
+    return given or None
 
 
 def _image(row: Mapping[str, Any], objects: list[Annotation]) -> CocoImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,7 +14,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from featalign.data.images import load_image
-from featalign.data.objects.coco import Annotation, CocoFile, CocoImage, load_json, read_coco
+from featalign.data.objects.coco import Annotation, CocoFile, CocoImage, read_coco
 from featalign.data.objects.rle import decode
 from featalign.data.objects.sample import ObjectSample, bounding_boxes
 from featalign.data.reading import DEFAULT_MAX_PIXELS
@@ -51,7 +52,6 @@ class ObjectDataset(Dataset[ObjectSample]):
         self.file, self.folder, self.masks, self.faulty = file, folder, masks, faulty
         self.channels, self.transform, self.max_pixels = channels, transform, max_pixels
         self.skipped: dict[int, str] = dict(file.faulty)
-        self._looked = False
         if self.skipped and faulty == "stop":
             number, reason = next(iter(self.skipped.items()))
             raise DataError(
@@ -77,23 +77,35 @@ class ObjectDataset(Dataset[ObjectSample]):
         """The images, under the name that they have in every data set here."""
         return self.images
 
-    @property
+    @cached_property
     def truth(self) -> dict[str, Any]:
-        """The file's content, as far as it is in the set: what :func:`featalign.metrics.average_precision` compares
-        with. Where faulty annotations are skipped, every mask is looked at once for that."""
-        if self.faulty == "skip" and self.masks and not self._looked:
-            for image in self.images:
-                for one in image.objects:
-                    self._mask(one, (image.height, image.width))
-            self._looked = True
-        content, images = load_json(self.file.path), {image.number for image in self.images}
-        kept = {
-            "images": [row for row in content["images"] if row["id"] in images],
-            "annotations": [
-                row for row in content["annotations"] if row["image_id"] in images and row["id"] not in self.skipped
-            ],
+        """The objects of the set in COCO's form: what :func:`featalign.metrics.average_precision` compares with.
+
+        An ``iscrowd`` that the file leaves out is 0, an ``area`` that of the mask, or of the box without masks. Where
+        that is needed, or faulty annotations are skipped, every mask is looked at.
+        """
+        images = [{"id": one.number, "height": one.height, "width": one.width} for one in self.images]
+        categories = [{"id": i, "name": name} for i, name in zip(self.categories, self.classes.names, strict=True)]
+        rows = [self._row(one, image) for image in self.images for one in image.objects]
+        return {"images": images, "annotations": [row for row in rows if row], "categories": categories}
+
+    def _row(self, one: Annotation, image: CocoImage) -> dict[str, Any] | None:
+        """COCO's row of an object; None if it is to be left out."""
+        area = one.area
+        if self.masks and (area is None or self.faulty == "skip"):
+            mask = self._mask(one, (image.height, image.width))
+            if mask is None:
+                return None
+            area = int(mask.sum()) if area is None else area
+        return {
+            "id": one.number,
+            "image_id": image.number,
+            "category_id": self.categories[one.label],
+            "iscrowd": int(one.crowd),
+            "bbox": list(one.box),
+            "area": one.box[2] * one.box[3] if area is None else area,
+            **({"segmentation": one.segmentation} if self.masks else {}),
         }
-        return {**content, **kept}
 
     def __len__(self) -> int:
         return len(self.images)
