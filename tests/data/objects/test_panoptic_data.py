@@ -62,6 +62,10 @@ def test_segments_of_one_file_alone(content, tmp_path):
     [
         (lambda c: c["annotations"][0]["segments_info"][0].update(category_id=9), r"categories \[9\], which are not"),
         (lambda c: c["annotations"][0].update(image_id=4), "segments of image 4, which the file does not list"),
+        (
+            lambda c: c["annotations"][0]["segments_info"].append(c["annotations"][0]["segments_info"][0]),
+            "image 1 has segments that repeat the number of another",
+        ),
         (lambda c: c["categories"][0].pop("isthing"), "expected COCO's panoptic format, got KeyError"),
         (lambda c: c.pop("annotations"), 'expected COCO\'s table "annotations" with "image_id"'),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,11 +125,13 @@ def open_panoptic(
             if number not in rows["images"]:
                 raise DataError(f"{path}: segments of image {number}, which the file does not list")
             owners = {int(segment["id"]): int(segment["category_id"]) for segment in row["segments_info"]}
+            if len(owners) != len(row["segments_info"]):
+                raise DataError(f"{path}: image {number} has segments that repeat the number of another")
             strays = sorted(set(owners.values()) - set(categories))
             if strays:
                 raise DataError(f"{path}: image {number} has segments of categories {strays}, which are not listed")
             labels = {segment: categories.index(category) for segment, category in owners.items()}
-            crowds = frozenset(int(segment["id"]) for segment in row["segments_info"] if segment.get("iscrowd"))
+            crowds = frozenset(int(segment["id"]) for segment in row["segments_info"] if int(segment.get("iscrowd", 0)))
             image = Path(images) / str(rows["images"][number]["file_name"])
             found.append(PanopticImage(number, image, folder / str(row["file_name"]), labels, crowds))
     except (KeyError, TypeError, ValueError) as error:
@@ -155,11 +158,11 @@ def read_segments(image: PanopticImage, max_pixels: int = DEFAULT_MAX_PIXELS) ->
     return numbers
 
 
-def _classes(rows: Mapping[int, Mapping[str, object]]) -> tuple[Classes, tuple[int, ...]]:
+def _classes(rows: Mapping[int, Mapping[str, Any]]) -> tuple[Classes, tuple[int, ...]]:
     """Classes in the order of their numbers, with the colours of the file, and the ids of the things."""
     ordered = [row for _, row in sorted(rows.items())]
     named = Classes.named([str(row["name"]) for row in ordered])
-    things = tuple(label for label, row in enumerate(ordered) if row["isthing"])
+    things = tuple(label for label, row in enumerate(ordered) if int(row["isthing"]))
     if not all("color" in row for row in ordered):
         return named, things
     table = [{"id": label, "name": row["name"], "color": row["color"]} for label, row in enumerate(ordered)]
