@@ -26,7 +26,8 @@ import featalign
 from featalign.data import EndlessBatches
 from featalign.data.objects import ObjectDataset, detection_target, object_transform, open_objects
 from featalign.inference import detect, score_detector
-from featalign.models.detector import Detector, SameSize, normalized
+from featalign.models.detector import Detector, normalized
+from featalign.models.resizing import ROI_SHIFT, Resizing
 from featalign.spec import Classes, Normalization
 
 WIDTH, BATCH, CROP = 64, 2, 128
@@ -54,7 +55,7 @@ def build(detector: str, fuse: str, backbone: str, classes: Classes) -> Detector
     else:
         network = MaskRCNN(pyramid, mask_head=MaskRCNNHeads(WIDTH, (WIDTH, WIDTH), 1), **options)
         network.roi_heads.mask_predictor = MaskRCNNPredictor(WIDTH, WIDTH, len(classes) + 1)
-    network.transform = SameSize(**normalized(Normalization(), 3))
+    network.transform = Resizing(None, mask_shift=ROI_SHIFT, **normalized(Normalization(), 3))
     return Detector(network, classes, {}, in_channels=3)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from featalign.models.feature_pyramid import FeaturePyramid
 from featalign.spec import Classes, Normalization
@@ -78,20 +77,6 @@ class Detector(nn.Module):
                     f"got an image {image.dtype} {tuple(image.shape)}; expected uint8 ({self.in_channels}, H, W)"
                 )
         return self.network([image.as_subclass(Tensor).float() / 255 for image in images], targets)
-
-
-class SameSize(GeneralizedRCNNTransform):
-    """torchvision's way from images to a batch, which leaves their size alone (its own always resizes in evaluation).
-
-    Args:
-        statistics: of the images, ``image_mean`` and ``image_std``.
-    """
-
-    def __init__(self, **statistics: list[float]) -> None:
-        super().__init__(min_size=1, max_size=1, **statistics)
-
-    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
-        return image, target
 
 
 def normalized(normalization: Normalization, channels: int) -> dict[str, list[float]]:

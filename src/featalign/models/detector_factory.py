@@ -19,13 +19,14 @@ from featalign.align.fuses import Fuse
 from featalign.backbones import normalization_of
 from featalign.errors import ConfigError, check_count, did_you_mean
 from featalign.models.box_precision import with_single_boxes
-from featalign.models.detector import Detector, SameSize, normalized
+from featalign.models.detector import Detector, normalized
 from featalign.models.factory import as_classes
 from featalign.models.feature_pyramid import PyramidFuse, pyramid
 from featalign.models.maskformer import MaskFormer
 from featalign.models.panoptic_fcn import PanopticFCN
 from featalign.models.panoptic_fpn import PanopticFPN
 from featalign.models.point_masks import draw_by_points
+from featalign.models.resizing import ROI_SHIFT, Resizing
 from featalign.spec import Classes
 
 DetectionName = Literal["faster_rcnn", "mask_rcnn", "retinanet", "fcos"]
@@ -75,18 +76,7 @@ def create_detector(
     Raises:
         ConfigError: for an unknown name, or an option that a part cannot use or lacks.
     """
-    if name not in _KINDS:
-        raise ConfigError(f'unknown detector "{name}": {did_you_mean(name, list(_KINDS))}')
-    kind = _KINDS[name]
-    sizes = [min_size] if isinstance(min_size, int) else min_size
-    if sizes is not None and (not sizes or min(sizes) < 1):
-        raise ConfigError(f"min_size must be a number of pixels, or several; got {min_size}")
-    if point_head and not kind.masks:
-        masked = " and ".join(other for other, its in _KINDS.items() if its.masks)
-        raise ConfigError(f'"{name}" has no masks for a point_head to draw; {masked} have')
-    check_count(width=width)
-    if width % kind.groups:
-        raise ConfigError(f'"{name}" needs a width that is a multiple of {kind.groups}, got {width}')
+    kind, sizes = _kind(name, width=width, point_head=point_head), _sizes(min_size)
     named = as_classes(classes)
     apart = _things(name, things, len(named))
     parts: dict[str, Any] = {
@@ -105,26 +95,23 @@ def create_detector(
         **_told(apart, len(named)),
         **_anchored(name, anchors),
         **{kind.detections: detections},
-        min_size=sizes or max_size,
-        max_size=max_size,
         **statistics,
     )
-    if min_size is None:
-        network.transform = SameSize(**statistics)
+    network.transform = Resizing(sizes, max_size, mask_shift=0.0 if point_head else ROI_SHIFT, **statistics)
     if point_head:
         draw_by_points(network, classes=len(apart or named), stride=network.backbone.strides[0])
     with_single_boxes(network)
-    if callable(fuse):  # a part of the user's own has no name to store
-        return Detector(network, named, {}, in_channels=in_channels, things=apart)
     stored = {
         "anchors": anchors and list(anchors),
-        "min_size": list(min_size) if isinstance(min_size, Sequence) else min_size,
+        "min_size": sizes if isinstance(min_size, Sequence) else min_size,
         "max_size": max_size,
         "detections": detections,
         "point_head": point_head,
         "things": apart,
     }
-    return Detector(network, named, {"name": name, **parts, **stored}, in_channels=in_channels, things=apart)
+    own = callable(fuse)  # a part of the user's own has no name to store
+    config = {} if own else {"name": name, **parts, **stored}
+    return Detector(network, named, config, in_channels=in_channels, things=apart)
 
 
 def list_detectors() -> list[str]:
@@ -167,6 +154,30 @@ _KINDS: dict[str, _Kind] = {
     "panoptic_fcn": _Kind(PanopticFCN, {"top": "p6p7_from_p5"}, anchors=None, detections="detections"),
     "maskformer": _Kind(MaskFormer, levels={"top": "none"}, anchors=None, detections="queries"),
 }
+
+
+def _kind(name: str, *, width: int, point_head: bool) -> _Kind:
+    """What ``name`` stands for. Raises ConfigError if there is none, or it cannot have these."""
+    if name not in _KINDS:
+        raise ConfigError(f'unknown detector "{name}": {did_you_mean(name, list(_KINDS))}')
+    kind = _KINDS[name]
+    if point_head and not kind.masks:
+        masked = " and ".join(other for other, its in _KINDS.items() if its.masks)
+        raise ConfigError(f'"{name}" has no masks for a point_head to draw; {masked} have')
+    check_count(width=width)
+    if width % kind.groups:
+        raise ConfigError(f'"{name}" needs a width that is a multiple of {kind.groups}, got {width}')
+    return kind
+
+
+def _sizes(min_size: int | Sequence[int] | None) -> list[int] | None:
+    """Those of which training draws one. Raises ConfigError."""
+    if min_size is None:
+        return None
+    sizes = [min_size] if isinstance(min_size, int) else list(min_size)
+    if not sizes or min(sizes) < 1:
+        raise ConfigError(f"min_size must be a number of pixels, or several; got {min_size}")
+    return sizes
 
 
 def _things(name: str, things: Sequence[int] | None, classes: int) -> list[int] | None:

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from featalign.errors import ConfigError
 from featalign.layers import without_autocast
@@ -23,6 +22,7 @@ from featalign.models.canvas import own_pixels
 from featalign.models.feature_pyramid import FeaturePyramid
 from featalign.models.maskformer_merging import QueryMerging, class_of_pixels, merge_queries
 from featalign.models.panoptic_parts import require_targets
+from featalign.models.resizing import Resizing
 
 CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, NO_OBJECT_WEIGHT = 1.0, 20.0, 1.0, 0.1
 HEADS, LAYERS, FEEDFORWARD = 8, 6, 8  # the last in widths
@@ -39,9 +39,9 @@ class MaskFormer(nn.Module):
         backbone: the pyramid; its width C is that of the transformer, too: 256 as published.
         things: ids of the classes whose objects are told apart, ascending.
         stuff: ids of all other classes, ascending.
+        image_mean, image_std: of the images, as of torchvision's detectors.
         queries: how many segments can be found.
         merging: how queries become segments.
-        options: of torchvision's ``GeneralizedRCNNTransform``, which resizes, normalizes and pads the images.
 
     Raises:
         ConfigError: without the library, or for a width that the heads cannot share.
@@ -53,9 +53,10 @@ class MaskFormer(nn.Module):
         *,
         things: Sequence[int],
         stuff: Sequence[int],
+        image_mean: Sequence[float],
+        image_std: Sequence[float],
         queries: int = 100,
         merging: QueryMerging | None = None,
-        **options: Any,
     ) -> None:
         super().__init__()
         width = backbone.out_channels
@@ -69,7 +70,7 @@ class MaskFormer(nn.Module):
             smooth[coarser] = nn.Identity()
         self.things, self.stuff = tuple(things), tuple(stuff)
         self.merging = merging or QueryMerging()
-        self.transform: GeneralizedRCNNTransform = GeneralizedRCNNTransform(**options)
+        self.transform = Resizing(image_mean=image_mean, image_std=image_std)
         self.embed_pixels = nn.Conv2d(width, width, 3, padding=1)
         classes = len(things) + len(stuff)
         self.classify = nn.Linear(width, classes + 1)

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from featalign.errors import ConfigError
 from featalign.models.canvas import own_pixels
@@ -25,6 +24,7 @@ from featalign.models.panoptic_fcn_losses import chosen_positions, dice, positio
 from featalign.models.panoptic_fcn_targets import Frame, SceneTarget, scene_target
 from featalign.models.panoptic_merging import Merging, merge
 from featalign.models.panoptic_parts import channel_tables, checked_targets, require_both
+from featalign.models.resizing import Resizing
 
 LEVELS = ("0", "1", "2", "3")
 STAGES = ("1", "2", "3", "p6", "p7")
@@ -67,8 +67,8 @@ class PanopticFCN(nn.Module):
         backbone: the pyramid that all heads read, with two maps beyond its levels (``top="p6p7_from_p5"``).
         things: ids of the classes whose objects are told apart, ascending.
         stuff: ids of all other classes, ascending.
+        image_mean, image_std: of the images, as of torchvision's detectors.
         detections: most objects of an image; half as many at a stage.
-        min_size, max_size, image_mean, image_std: as of torchvision's detectors.
         channels: of the encoded map and of a kernel.
         position_weight, mask_weight: of the losses, lambda_pos and lambda_seg in section 3.
         finding: what counts as found.
@@ -84,11 +84,9 @@ class PanopticFCN(nn.Module):
         *,
         things: Sequence[int],
         stuff: Sequence[int],
-        detections: int = 100,
-        min_size: int | Sequence[int] = 800,
-        max_size: int = 1333,
         image_mean: Sequence[float],
         image_std: Sequence[float],
+        detections: int = 100,
         channels: int = 64,
         position_weight: float = 1.0,
         mask_weight: float = 3.0,
@@ -102,7 +100,7 @@ class PanopticFCN(nn.Module):
                 f"panoptic_fcn needs a width of {_LEAST_WIDTH}, {_LEAST_WIDTH + NORM_GROUPS}, …, got {width}"
             )
         super().__init__()
-        self.transform = GeneralizedRCNNTransform(min_size, max_size, list(image_mean), list(image_std))
+        self.transform = Resizing(image_mean=image_mean, image_std=image_std)
         self.backbone = backbone
         self.positions = PositionHead(width, len(things), len(stuff))
         self.kernels = KernelHead(width)

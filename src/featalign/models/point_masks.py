@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import roi_align
 
 from featalign.models.pointrend import PointHead
 from featalign.models.subdivision import cell_centres, subdivided
@@ -81,16 +82,13 @@ class PointMasks(nn.Module):
         coarse = self._coarse(finest, boxes)
         own = coarse[torch.arange(len(kind), device=kind.device), kind][:, None]
         points = draw_uncertain(own, POINTS, mask_margin)
-        answers = self._answers(finest, boxes, coarse, kind, points)
-        truth = torch.cat(
-            [
-                mask_values(target["masks"], which, part)
-                for target, which, part in zip(targets, matched, _on_image(boxes, points), strict=True)
-            ]
-        ).to(answers.dtype)
-        cost = F.binary_cross_entropy_with_logits(answers, truth, reduction="sum") / max(1, truth.numel())
         masks = [target["masks"] for target in targets]
-        return {"loss_mask": maskrcnn_loss(coarse, list(boxes), masks, kinds, list(matched)), "loss_mask_points": cost}
+        shares = [mask_shares(*part, side=SIDE) for part in zip(masks, matched, boxes, strict=True)]
+        values = [mask_values(*part) for part in zip(masks, matched, _on_image(boxes, points), strict=True)]
+        return {
+            "loss_mask": _cross_entropy(own[:, 0], torch.cat(shares)),
+            "loss_mask_points": _cross_entropy(self._answers(finest, boxes, coarse, kind, points), torch.cat(values)),
+        }
 
     def draw(self, finest: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
         """The probabilities (n_i, 1, 224, 224) of each image's boxes, with ``labels`` (n_i) from 1."""
@@ -177,6 +175,22 @@ def draw_by_points(network: MaskRCNN, *, classes: int, stride: int) -> None:
     network.roi_heads = PointRoIHeads(network.roi_heads, masks)
 
 
+def mask_shares(masks: Tensor, which: Tensor, boxes: Tensor, *, side: int) -> Tensor:
+    """How much of each cell of a box a mask covers.
+
+    Args:
+        masks: (N, H, W).
+        which: the mask that each of n boxes looks at, (n).
+        boxes: (n, 4), left, top, right, bottom in pixels.
+        side: of the box in cells.
+
+    Returns:
+        (n, side, side), in [0, 1].
+    """
+    places = torch.cat((which[:, None].to(boxes), boxes), 1)
+    return roi_align(masks[:, None].to(boxes), places, side, aligned=True)[:, 0]
+
+
 def mask_values(masks: Tensor, which: Tensor, points: Tensor) -> Tensor:
     """The value of the pixel that each point lies in.
 
@@ -192,6 +206,11 @@ def mask_values(masks: Tensor, which: Tensor, points: Tensor) -> Tensor:
     columns = points[..., 0].floor().long().clamp(0, max(0, width - 1))
     rows = points[..., 1].floor().long().clamp(0, max(0, height - 1))
     return masks[which[:, None], rows, columns]
+
+
+def _cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    """Binary; 0 of no boxes."""
+    return F.binary_cross_entropy_with_logits(logits, truth.to(logits), reduction="sum") / max(1, truth.numel())
 
 
 def _on_image(boxes: Sequence[Tensor], points: Tensor) -> list[Tensor]:

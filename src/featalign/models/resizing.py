@@ -1,0 +1,99 @@
+"""Images to the size that a detector reads, and what it finds back to the image's own: torchvision's way, with masks
+where they belong.
+
+torchvision pastes a mask into whole pixels around its box, one row and one column too many, and resizes true masks by
+the corners of pixels. Both place masks up to half a pixel and more beside the object, which small ones feel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+
+ROI_SHIFT = 0.5
+"""Pixels of the resized image by which the masks that torchvision's head learns lie right of and below what they show:
+its RoIAlign takes whole numbers for the centres of pixels, and edges of boxes for such numbers."""
+
+
+class Resizing(GeneralizedRCNNTransform):
+    """Images to a batch, and answers to the images' own size.
+
+    Args:
+        min_size: of the shorter side; of several training draws one, and the last is that of evaluation. None leaves
+            images as they are.
+        max_size: of the longer side.
+        image_mean, image_std: of the images, one value for each channel.
+        mask_shift: what is added to boxes, in pixels of the resized image, to have where their masks lie.
+    """
+
+    def __init__(
+        self,
+        min_size: Sequence[int] | None = None,
+        max_size: int = 1333,
+        *,
+        image_mean: Sequence[float],
+        image_std: Sequence[float],
+        mask_shift: float = 0.0,
+    ) -> None:
+        super().__init__(min_size or max_size, max_size, list(image_mean), list(image_std))
+        self.keeps_size = min_size is None
+        self.mask_shift = mask_shift
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        if self.keeps_size:
+            return image, target
+        masks = None if target is None else target.pop("masks", None)
+        image, target = super().resize(image, target)
+        if target is not None and masks is not None:
+            size = (image.shape[-2], image.shape[-1])
+            target["masks"] = F.interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].byte()
+        return image, target
+
+    def postprocess(
+        self, result: list[dict[str, Tensor]], image_shapes: list[Any], original_image_sizes: list[Any]
+    ) -> list[dict[str, Tensor]]:
+        if self.training:
+            return result
+        answers = []
+        for found, shown, size in zip(result, image_shapes, original_image_sizes, strict=True):
+            answer = {**found, "boxes": resize_boxes(found["boxes"], shown, size)}
+            if "masks" in found:
+                places = resize_boxes(found["boxes"] + self.mask_shift, shown, size)
+                answer["masks"] = paste_masks(found["masks"], places, size)
+            answers.append(answer)
+        return answers
+
+
+def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks of boxes as masks of the image: each pixel's centre is read by bilinear interpolation; beyond is 0.
+
+    Args:
+        masks: (N, 1, m, m) over the boxes.
+        boxes: (N, 4), left, top, right, bottom in pixels, edges of pixels.
+        size: of the image, height and width.
+
+    Returns:
+        (N, 1, *size).
+    """
+    pasted = masks.new_zeros(len(masks), 1, *size)
+    for whole, mask, (left, top, right, bottom) in zip(pasted[:, 0], masks[:, 0], boxes.tolist(), strict=True):
+        rows, down = _read(top, bottom, len(mask), size[0], like=mask)
+        columns, across = _read(left, right, len(mask), size[1], like=mask)
+        whole[rows, columns] = down @ mask @ across.T
+    return pasted
+
+
+def _read(low: float, high: float, cells: int, length: int, *, like: Tensor) -> tuple[slice, Tensor]:
+    """Along one axis: the pixels of ``length`` that ``cells`` over ``low`` … ``high`` reach, and each one's weights of
+    the cells, (pixels, cells)."""
+    pitch = max(high - low, 1e-6) / cells
+    first, last = max(0, math.floor(low - pitch / 2)), min(length, math.ceil(high + pitch / 2))
+    pixels = torch.arange(first, max(first, last), device=like.device, dtype=torch.float32) + 0.5
+    away = ((pixels - low) / pitch - 0.5)[:, None] - torch.arange(cells, device=like.device)
+    return slice(first, max(first, last)), (1 - away.abs()).clamp(min=0).to(like)
