@@ -157,7 +157,10 @@ def test_images_that_are_missing_or_of_another_size(content, write):
     messages = {
         finding.file.name: finding.message for finding in check_objects(path, folder) if finding.severity == "error"
     }
-    assert messages == {"2.png": "does not exist", "3.png": "16 x 20 pixels, but the annotations say 20 x 16"}
+    assert messages == {
+        "2.png": "does not exist",
+        "3.png": "16 x 20 pixels, but the annotations say 20 x 16; photos are read turned as their EXIF data say",
+    }
     with pytest.raises(DataError, match=r"3\.png: \(20, 16\) \(H, W\), but .*instances\.json says \(16, 20\)"):
         open_objects(path, folder)[2]
 

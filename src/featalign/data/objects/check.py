@@ -68,8 +68,9 @@ def _check_image(image: CocoImage, folder: Path, split: str, channels: int, max_
         return [Finding("error", split, path, str(error).removeprefix(f"{path}: "))]
     if (height, width) == (image.height, image.width):
         return []
-    said = f"{image.width} x {image.height}"
-    return [Finding("error", split, path, f"{width} x {height} pixels, but the annotations say {said}")]
+    said = f"{width} x {height} pixels, but the annotations say {image.width} x {image.height}"
+    turned = "; photos are read turned as their EXIF data say" if (width, height) == (image.height, image.width) else ""
+    return [Finding("error", split, path, said + turned)]
 
 
 def _check_masks(image: CocoImage, file: CocoFile, split: str) -> list[Finding]:
