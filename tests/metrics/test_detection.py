@@ -71,6 +71,12 @@ def test_wrong_detections_are_refused(row, message):
         average_precision(TRUTH, [row], kind="bbox")
 
 
+def test_a_truth_without_areas_is_refused():
+    annotations = [{name: value for name, value in row.items() if name != "area"} for row in TRUTH["annotations"]]
+    with pytest.raises(ValueError, match='2 of 2 annotations have no "area"'):
+        average_precision({**TRUTH, "annotations": annotations}, [], kind="bbox")
+
+
 def test_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
     with pytest.raises(ConfigError, match=r"featalign\[detection\]"):

@@ -47,7 +47,8 @@ def average_precision(
     """Scores of all detections in a split.
 
     Args:
-        truth: COCO's JSON: ``images``, ``categories``, ``annotations``.
+        truth: COCO's JSON: ``images``, ``categories``, ``annotations``; such as a data set's ``truth``, which fills in
+            what files leave out.
         detections: of all images, COCO's result format: ``image_id``, ``category_id``, ``score`` and ``bbox`` (x, y,
             width, height, in pixels) or ``segmentation`` (RLE); neither is changed.
         kind: whether boxes or masks are compared, or masks by the lesser of their IoU and that of their parts near the
@@ -57,7 +58,7 @@ def average_precision(
     Raises:
         ConfigError: if pycocotools is missing.
         ValueError: if a detection is of an image or a category that the truth does not have, or lacks what ``kind``
-            compares.
+            compares; if an annotation has no ``area`` or ``iscrowd``.
     """
     field = "bbox" if kind == "bbox" else "segmentation"
     _check(truth, detections, field)
@@ -105,9 +106,13 @@ def _check(truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], fi
         strays = {row[key] for row in detections} - {row["id"] for row in truth[table]}
         if strays:
             raise ValueError(f"detections have {key} {sorted(strays)[:5]}, which are not among the truth's {table}")
-    lacking = sum(field not in row for row in detections)
-    if lacking:
-        raise ValueError(f'{lacking} of {len(detections)} detections have no "{field}"')
+    for what, rows, fields in (
+        ("detections", detections, {field}),
+        ("annotations", truth["annotations"], {field, "area", "iscrowd"}),
+    ):
+        lacking = [fields - row.keys() for row in rows if fields - row.keys()]
+        if lacking:
+            raise ValueError(f'{len(lacking)} of {len(rows)} {what} have no "{min(lacking[0])}"')
 
 
 def _mean(precision: Any) -> float:

@@ -37,7 +37,7 @@ class Found(BaseModel):
 
 
 class Detection(BaseModel):
-    """What is in an image, the surest first."""
+    """What is in an image: objects, the surest first, or segments in the order of their numbers."""
 
     model: str
     height: int
