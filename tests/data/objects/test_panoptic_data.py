@@ -83,6 +83,14 @@ def test_an_image_of_another_size(content, tmp_path):
     assert "(4, 4) (H, W), but" in finding.message and finding.message.endswith("has (4, 5)")
 
 
+def test_an_image_that_is_missing_is_told_by_its_own_name(content, tmp_path):
+    files = write(tmp_path, content)
+    missing = tmp_path / "images" / "one.png"
+    missing.unlink()
+    (finding,) = check_panoptic(*files)
+    assert (finding.file, finding.message) == (missing, "does not exist")
+
+
 def test_cocos_own_files_and_their_quality(data_dir: Path):
     root = data_dir / "samples" / "coco_panoptic"
     if not root.is_dir():

@@ -8,7 +8,7 @@ from featalign.data.findings import Finding
 from featalign.data.images import load_image
 from featalign.data.objects.coco import CocoFile, CocoImage, read_coco
 from featalign.data.objects.dataset import has_objects, object_mask
-from featalign.data.objects.panoptic import open_panoptic, read_segments
+from featalign.data.objects.panoptic import open_panoptic
 from featalign.data.reading import DEFAULT_MAX_PIXELS
 from featalign.errors import DataError
 
@@ -53,10 +53,10 @@ def check_panoptic(
     findings = []
     for index, image in enumerate(dataset.images):
         try:
-            read_segments(image, max_pixels)
             dataset[index]
         except DataError as error:
-            findings.append(Finding("error", split, image.segments, str(error).removeprefix(f"{image.segments}: ")))
+            file = image.image if str(error).startswith(f"{image.image}: ") else image.segments
+            findings.append(Finding("error", split, file, str(error).removeprefix(f"{file}: ")))
     return findings
 
 
