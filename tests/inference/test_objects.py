@@ -102,9 +102,16 @@ def test_what_is_missing_is_said_before_the_first_answer(dataset, monkeypatch):
     assert model.training  # it was not asked
 
 
-def test_classes_must_be_as_many(dataset):
-    model = Detector(Knowing(dataset), Classes.numbered(3), {}, in_channels=3)
-    with pytest.raises(DataError, match="a detector of 3 classes on a set of 2"):
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (Classes.numbered(3), "a model of 3 classes on a set of 2"),
+        (Classes.named(["car", "cat"]), "the model's classes in another order, cat, car and not car, cat"),
+    ],
+)
+def test_classes_must_be_those_of_the_set(dataset, classes, message):
+    model = Detector(Knowing(dataset), classes, {}, in_channels=3)
+    with pytest.raises(DataError, match=message):
         score_detector(model, dataset)
 
 

@@ -17,7 +17,7 @@ from featalign.data.objects import AnySegments, class_ids
 from featalign.errors import DataError
 from featalign.figures.palette import Pixels
 from featalign.figures.segments import segment_overlay
-from featalign.inference.objects import Objects, answers, as_image
+from featalign.inference.objects import Objects, answers, as_image, require_classes
 from featalign.metrics import ConfusionMatrix, PanopticQuality, PanopticScores
 from featalign.models import Detector
 from featalign.spec import Classes
@@ -122,10 +122,10 @@ def score_panoptic(
     Of a network that says the class of each pixel besides, ``confusion`` counts these.
 
     Raises:
-        DataError: if the model's classes are not as many as the set's, or it finds objects alone.
+        DataError: if the model's classes are not as many as the set's, or the same in another order; if it finds
+            objects alone.
     """
-    if len(model.classes) != len(dataset.classes):
-        raise DataError(f"a network of {len(model.classes)} classes on a set of {len(dataset.classes)}")
+    require_classes(model, dataset.classes)
     quality = PanopticQuality(len(dataset.classes), dataset.things)
     for index in progress(range(len(dataset)), total=len(dataset), description="scoring"):
         sample = dataset[index]
