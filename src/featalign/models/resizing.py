@@ -2,7 +2,7 @@
 where they belong.
 
 torchvision pastes a mask into whole pixels around its box, one row and one column too many, and resizes true masks by
-the corners of pixels. Both place masks up to half a pixel and more beside the object, which small ones feel.
+the corners of pixels. Both place masks half a pixel or more beside the object, which small ones feel.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 
 ROI_SHIFT = 0.5
-"""Pixels of the resized image by which the masks that torchvision's head learns lie right of and below what they show:
-its RoIAlign takes whole numbers for the centres of pixels, and edges of boxes for such numbers."""
+"""For a box, torchvision's head learns the mask of the box moved right and down by so many pixels of the resized image:
+in its RoIAlign the centre of pixel i is at i, for boxes it is at i + 1/2."""
 
 
 class Resizing(GeneralizedRCNNTransform):
