@@ -9,7 +9,7 @@ import pytest
 import torch
 from golden import Fixture, digest, fixtures
 
-from featalign.align import GridEmbedding, PositionEncoding
+from featalign.align import PositionEncoding
 from featalign.models import load_published
 from featalign.ops import grid_queries, pixel_axes, pixel_axis, point_queries
 
@@ -68,15 +68,7 @@ def test_position_encodings(golden_dir):
         for case in fixture.meta["cases"]:
             name, ctor = case["case"], case["ctor"]
             if "num_pos_feats" in ctor:
-                embedding = GridEmbedding(ctor["num_pos_feats"])
-                embedding.load_state_dict(
-                    {f"{axis}_embed.weight": fixture.io[f"{name}/{axis}_embed.weight"] for axis in ("row", "col")}
-                )
-                for key in (key for key in fixture.io if key.startswith(f"{name}/out_N")):
-                    side = int(int(key.rsplit("_N", 1)[1].split("_")[0]) ** 0.5)
-                    expected = fixture.io[key]
-                    assert torch.equal(embedding(side).expand_as(expected), expected), key
-                continue
+                continue  # a vector per row and column of a square grid of at most 100 rows: in no table, not offered
             kind = "learned" if ctor.get("require_grad") else "fixed"
             encoding = PositionEncoding(kind, dims=ctor["out_dim"], octaves=ctor.get("sigma", 6))
             if f"{name}/emb" in fixture.weights:

@@ -2,7 +2,7 @@
 
 from featalign.align.alignseg import AlignFA, AlignFAFuse
 from featalign.align.carafe import Carafe
-from featalign.align.encoding import GridEmbedding, PositionEncoding
+from featalign.align.encoding import PositionEncoding
 from featalign.align.fapn import DeformableConv, FaPNFuse, FeatureAlignment, FeatureSelection
 from featalign.align.fuses import FUSES, Fuse, fuse_factory
 from featalign.align.ifa import ImplicitFunction
@@ -27,7 +27,6 @@ __all__ = [
     "FlowFuse",
     "Fuse",
     "GatedFlowFuse",
-    "GridEmbedding",
     "ImplicitFunction",
     "PositionEncoding",
     "Resize",

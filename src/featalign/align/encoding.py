@@ -95,32 +95,6 @@ class PositionEncoding(nn.Module):
         return f'"{self.kind}", channels={self.channels}'
 
 
-class GridEmbedding(nn.Module):
-    """The published code's ``learn_pe``: one learned vector per row and per column of the query grid, relative to
-    nothing.
-
-    No table of the paper uses it, and it answers on square grids of at most ``limit`` rows only, so no model here
-    offers it: it is the means to read such a checkpoint.
-
-    Args:
-        channels: length of a row's and of a column's vector; codes have twice that, column first.
-        limit: largest grid.
-    """
-
-    def __init__(self, channels: int, *, limit: int = 100) -> None:
-        super().__init__()
-        self.row_embed = nn.Embedding(limit, channels)
-        self.col_embed = nn.Embedding(limit, channels)
-        nn.init.uniform_(self.row_embed.weight)
-        nn.init.uniform_(self.col_embed.weight)
-
-    def forward(self, side: int) -> Tensor:
-        """Codes of a ``side`` x ``side`` grid: (side * side, 2 * channels), row by row."""
-        rows = self.row_embed.weight[:side, None].expand(-1, side, -1)
-        columns = self.col_embed.weight[None, :side].expand(side, -1, -1)
-        return torch.cat((columns, rows), -1).flatten(0, 1)
-
-
 def _axis_frequencies(count: int, kind: Frequencies, octaves: float) -> Tensor:
     """``count`` frequencies for the row coordinate, then the same for the column coordinate: (2 * count, 2)."""
     if kind == "published":
