@@ -43,10 +43,10 @@ class OffsetConv2d(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        kind = torch.promote_types(self.weight.dtype, torch.float32)
-        bias = None if self.bias is None else self.bias.to(kind)
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        bias = None if self.bias is None else self.bias.to(dtype)
         with without_autocast(input.device.type):
-            return self._conv_forward(input.to(kind), self.weight.to(kind), bias)
+            return self._conv_forward(input.to(dtype), self.weight.to(dtype), bias)
 
 
 def without_autocast(device: str) -> AbstractContextManager[object]:

@@ -25,7 +25,7 @@ from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
 from featalign.align.folded import fold, foldable
 from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, position_codes
 from featalign.errors import ConfigError, check_count, check_counts, did_you_mean
-from featalign.layers import BatchNorm2d, Conv2d
+from featalign.layers import BatchNorm2d, Conv2d, without_autocast
 from featalign.ops import (
     Box,
     PixelAxis,
@@ -140,7 +140,7 @@ class ImplicitFunction(nn.Module):
 
     def stream(self, levels: Sequence[Tensor], *, max_memory: int | Budget | None = None) -> Stream:
         """The answers to ``levels`` as in evaluation, piece by piece; without gradients, for a :attr:`foldable` one."""
-        with torch.no_grad(), torch.autocast(levels[0].device.type, enabled=False):
+        with torch.no_grad(), without_autocast(levels[0].device.type):
             folded = fold(self.content, self.position, self.mlp, compute_dtype(levels[0]))
         return Stream(folded, self.codes, levels, blend=self.blend, max_memory=max_memory)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from featalign.align.budget import Budget, fit_tile, memory_budget
 from featalign.align.folded import Folded
+from featalign.layers import without_autocast
 from featalign.ops import (
     PixelAxis,
     Queries,
@@ -128,7 +129,7 @@ class Stream:
 
     def _answer(self, maps: Sequence[Tensor], queries: Queries) -> Tensor:
         """Answers (B, N, K) from maps that ``queries`` count their cells in."""
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # precision is settled
+        with torch.no_grad(), without_autocast(self.device.type):  # precision is settled
             hidden = self._hidden(maps, queries).relu_()
             *inner, last = self.folded.layers
             for weight, bias in inner:

@@ -136,12 +136,12 @@ def alignseg(
         "psp": PyramidPooling,
         "rcca": RCCA,
     }
-    looks_far = contexts[context](pyramid.channels[-1], width) if context != "none" else None
+    built = contexts[context](pyramid.channels[-1], width) if context != "none" else None
     return AlignSeg(
         classes,
         backbone=pyramid,
-        context=looks_far,
-        context_channels=looks_far.out_channels if isinstance(looks_far, AlignCM) else width,
+        context=built,
+        context_channels=built.out_channels if isinstance(built, AlignCM) else width,
         width=width,
         fuse=_fuse(align, sampling),
         auxiliary=auxiliary,

@@ -66,11 +66,11 @@ class HRNetOCR(Host):
         align_corners: bool = False,
     ) -> None:
         finest = backbone.strides[:1]
-        asked = isinstance(decoder, ImplicitFunction)
+        implicit = isinstance(decoder, ImplicitFunction)
         super().__init__(
             classes,
             backbone=backbone,
-            strides=finest + backbone.strides if asked else finest,
+            strides=finest + backbone.strides if implicit else finest,
             decoder=decoder,
             join=None,
             auxiliary=None,
@@ -79,7 +79,7 @@ class HRNetOCR(Host):
         self.concatenate = Concatenate()
         self.context = context
         self.supervised = supervised
-        if asked:
+        if implicit:
             context.merge = nn.Sequential()  # leaves object context and pixels as they are, side by side
 
     def levels(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

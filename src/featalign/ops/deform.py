@@ -75,16 +75,16 @@ def _operator(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry
 ) -> Tensor:
     """torchvision's kernel; it reads the number of groups off the offset's channels."""
-    kind = _precision(offset)
+    dtype = _precision(offset)
     result = deform_conv2d(
-        x.to(kind),
-        offset.to(kind),
-        weight.to(kind),
-        None if bias is None else bias.to(kind),
+        x.to(dtype),
+        offset.to(dtype),
+        weight.to(dtype),
+        None if bias is None else bias.to(dtype),
         stride=geometry.stride,
         padding=geometry.padding,
         dilation=geometry.dilation,
-        mask=mask.to(kind),
+        mask=mask.to(dtype),
     )
     return result.to(x.dtype)
 
@@ -93,10 +93,10 @@ def _sampled(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry
 ) -> Tensor:
     """One ``grid_sample`` per tap, then all taps as the channels of a 1x1 convolution."""
-    kind = _precision(offset)
-    grid = _grid(offset.to(kind), x, weight, geometry)
-    share = mask.to(kind).unflatten(1, (geometry.groups, 1, -1))
-    maps = x.to(kind).unflatten(1, (geometry.groups, -1)).flatten(0, 1)
+    dtype = _precision(offset)
+    grid = _grid(offset.to(dtype), x, weight, geometry)
+    share = mask.to(dtype).unflatten(1, (geometry.groups, 1, -1))
+    maps = x.to(dtype).unflatten(1, (geometry.groups, -1)).flatten(0, 1)
     matrix = weight.permute(0, 2, 3, 1).flatten(1)[:, :, None, None]
     step = _rows_per_band(x, offset, weight)
     parts = [(grid, share)] if step is None else zip(grid.split(step, 3), share.split(step, 4), strict=True)

@@ -23,8 +23,8 @@ def product(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     """(N, C) times (C, K), plus a bias (K): (N, K)."""
     if len(rows) >= _FEWEST and _by_onednn(rows):
         line = rows.contiguous()[None, None].permute(0, 3, 1, 2)  # one image (1, C, 1, N), channels last
-        found = F.conv2d(line, matrix.T[:, :, None, None], bias, dilation=_DILATION)
-        return found.permute(0, 2, 3, 1).reshape(len(rows), -1)
+        result = F.conv2d(line, matrix.T[:, :, None, None], bias, dilation=_DILATION)
+        return result.permute(0, 2, 3, 1).reshape(len(rows), -1)
     return rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)
 
 
