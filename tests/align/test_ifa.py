@@ -217,6 +217,20 @@ def test_new_weights_are_used_at_once():
         assert torch.equal(model(levels), other.eval()(levels))
 
 
+@pytest.mark.parametrize("gradients", [True, False])
+def test_levels_of_another_pyramid_are_named(gradients):
+    model, levels = build(NESTED)
+    model.eval()
+    narrow = [*levels[:3], levels[3][:, :2]]
+    one_image_less = [levels[0][:1], *levels[1:]]
+    with torch.set_grad_enabled(gradients):
+        for wrong in (levels[:3], narrow, one_image_less, [level[0] for level in levels]):
+            with pytest.raises(ValueError, match=r"of \(5, 6, 7, 8\) channels, one batch; got \["):
+                model(wrong)
+            with pytest.raises(ValueError, match="one batch; got"):
+                model.at(wrong, torch.rand(1, 4, 2))
+
+
 def test_float32_follows_float64():
     model, levels = build(NESTED)
     model.eval()

@@ -126,3 +126,9 @@ def test_carafe_has_the_parameters_of_its_paper():
     """Compressor, encoder with (scale * kernel)^2 outputs, both with bias."""
     count = sum(p.numel() for p in Carafe(256, scale=2).parameters())
     assert count == 256 * 64 + 64 + 64 * 9 * 100 + 100
+
+
+@pytest.mark.parametrize("options", [{"kernel": 4}, {"encoder": 2}])
+def test_carafe_refuses_a_neighbourhood_without_a_middle(options):
+    with pytest.raises(ConfigError, match="must be odd"):
+        Carafe(8, **options)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.align.resample import AddFuse, fit
+from featalign.errors import ConfigError
 from featalign.layers import Conv2d
 from featalign.ops.carafe import carafe
 
@@ -24,10 +25,15 @@ class Carafe(nn.Module):
         compressed: channels from which the kernels are predicted.
         kernel: side of the neighbourhood that is summed; odd.
         encoder: side of the convolution that predicts; odd.
+
+    Raises:
+        ConfigError: for an even side.
     """
 
     def __init__(self, width: int, *, scale: int = 2, compressed: int = 64, kernel: int = 5, encoder: int = 3) -> None:
         super().__init__()
+        if kernel % 2 == 0 or encoder % 2 == 0:
+            raise ConfigError(f"kernel and encoder must be odd, got {kernel} and {encoder}")
         self.scale = scale
         self.kernel = kernel
         self.compress = Conv2d(width, compressed, 1)

@@ -83,7 +83,7 @@ class DeformableConv(nn.Module):
     Args:
         in_channels, out_channels: of the map.
         reference_channels: of the map that dictates; ``in_channels`` by default.
-        kernel, stride: of the convolution, which is padded to keep the size at stride 1.
+        kernel, stride: of the convolution, which is padded to keep the size at stride 1 if the kernel is odd.
         groups: of channels that share their offsets; 8 in FaPN.
 
     Raises:

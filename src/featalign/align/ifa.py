@@ -116,7 +116,11 @@ class ImplicitFunction(nn.Module):
 
         Returns:
             ``(B, K, *size)``, channels last.
+
+        Raises:
+            ValueError: for other levels than it was built for.
         """
+        self._check(levels)
         rows, columns = pixel_axes(_shape(levels[0]) if size is None else size, box)
         if self._in_one(levels):
             return self._whole(levels, rows, columns)
@@ -126,8 +130,10 @@ class ImplicitFunction(nn.Module):
         """Answers at ``points`` (B or 1, …, 2), (x, y) in [0, 1]: (B, K, …); memory as in :meth:`forward`.
 
         Raises:
-            ValueError: for points of another shape, or (looked at on the CPU alone) not finite.
+            ValueError: for other levels than it was built for; for points of another shape, or (looked at on the CPU
+                alone) not finite.
         """
+        self._check(levels)
 
         def ask(flat: Tensor) -> Tensor:
             flat = flat.to(coordinate_dtype(levels[0]))
@@ -149,6 +155,15 @@ class ImplicitFunction(nn.Module):
         """Whether :meth:`stream` answers as the modules do: they are as they were built, and nobody listens to them."""
         listened = any(one._forward_hooks or one._forward_pre_hooks for one in (self, self.mlp))
         return not listened and foldable(self.content, self.position, self.mlp)
+
+    def _check(self, levels: Sequence[Tensor]) -> None:
+        """Refuse levels of other channels, or not of the same images. Raises ValueError."""
+        if torch.compiler.is_compiling():
+            return
+        fits = [level.ndim == 4 and level.shape[0] == levels[0].shape[0] for level in levels]
+        if not all(fits) or tuple(level.shape[1] for level in levels) != self.level_channels:
+            shapes = [tuple(level.shape) for level in levels]
+            raise ValueError(f"expected levels (B, C, h, w) of {self.level_channels} channels, one batch; got {shapes}")
 
     def _in_one(self, levels: Sequence[Tensor]) -> bool:
         """Whether all queries are answered at once by the modules themselves: where gradients or the statistics of the
