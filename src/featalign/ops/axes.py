@@ -49,7 +49,8 @@ class PixelAxis(NamedTuple):
 
     def centres(self, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """On [0, 1]: (length,)."""
-        position = self.first + self.step * torch.arange(self.length)  # on the CPU: not every device has float64
+        has_double = device is None or device.type != "mps"
+        position = self.first + self.step * torch.arange(self.length, device=device if has_double else "cpu")
         return (position.double() / self.whole).to(device, dtype)
 
 
