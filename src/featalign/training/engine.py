@@ -25,10 +25,10 @@ HALF: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "fp1
 
 
 def device_type(device: str) -> str:
-    """ "cuda", "cpu" or "mps" of "auto", "gpu", "cuda:1", …. Raises ConfigError for what is not there."""
+    """ "cuda", "cpu" or "mps" of "auto", "cuda:1", …; mps only if named. Raises ConfigError for what is not there."""
     kind = device.split(":")[0]
-    if kind in ("auto", "gpu"):
-        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind not in ("cpu", "cuda", "mps"):
         raise ConfigError(f'device "{device}": expected auto, cpu, cuda, cuda:1 or mps')
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
