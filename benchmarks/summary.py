@@ -22,6 +22,8 @@ CLAIMS = [
     ("of that, its offsets", "alignfa", "alignfa_none"),
     ("FaPN, against plain addition", "fapn", "fpn_add"),
     ("of that, its offsets", "fapn", "fapn_none"),
+    ("FaPN whose offsets learn at a tenth of the rate, against plain addition", "fapn_slow_offsets", "fpn_add"),
+    ("of that, its offsets", "fapn_slow_offsets", "fapn_none"),
 ]
 BEGIN, END = "<!-- camvid-summary: begin -->", "<!-- camvid-summary: end -->"
 
