@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from featalign.export.metadata import ExportInfo, Size
+from featalign.export.same_padding import make_traceable
 from featalign.models import Segmentor
 from featalign.models.segmentor import Mode
 
@@ -34,6 +35,7 @@ class ExportGraph(nn.Module):
     def __init__(self, model: Segmentor, *, mode: Mode, half: bool, size: Size | None) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+        make_traceable(self.model)
         self.mode = mode
         self.half_precision = half
         self.size = size
