@@ -25,6 +25,8 @@ CLAIMS = [
     ("FaPN whose offsets learn at a tenth of the rate, against plain addition", "fapn_slow_offsets", "fpn_add"),
     ("of that, its offsets", "fapn_slow_offsets", "fapn_none"),
 ]
+SEEDS = 3
+"""What a row must have to stand here."""
 BEGIN, END = "<!-- camvid-summary: begin -->", "<!-- camvid-summary: end -->"
 
 
@@ -43,7 +45,7 @@ def _cell(rows: Rows, row: str, other: str, which: int) -> str:
     score = list(SCORES.values())[which]
     shared = sorted(rows.get(row, {}).keys() & rows.get(other, {}).keys())
     tests = [tuple(rows[name][seed]["test"]["480x360"] for name in (row, other)) for seed in shared]
-    if len(tests) < 2:
+    if len(tests) < SEEDS:
         return ""
     mean, reach = interval([100 * (score(one) - score(two)) for one, two in tests])
     shown = f"{mean:+.1f} ± {reach:.1f}"
