@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class TraceableConv2dSame(Conv2dSame):
-    """The same values; ``ceil(size / stride)`` rows and columns."""
+    """The same values: (B, in_channels, h, w) to (B, out_channels, ceil(h / stride), ceil(w / stride))."""
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

@@ -112,8 +112,10 @@ def _check_choices(name: str, options: Mapping[str, Any]) -> None:
     choices = model_choices(name)
     for option in _PARTS:
         value, accepted = options.get(option), choices.get(option, ())
+        if option not in options or value in accepted:
+            continue
         hosts = [host for host in list_models() if value in model_choices(host).get(option, ())]
-        if option in options and hosts and value not in accepted:
+        if hosts:
             raise ConfigError(
                 f'model "{name}" does not take {option} "{value}"; it takes {", ".join(accepted)}; '
                 f'"{value}" goes with {", ".join(hosts)}'
