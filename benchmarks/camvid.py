@@ -115,13 +115,18 @@ SHORT: dict[str, Any] = {
         "validate_every": 500,
     },
 }
+PRETRAINED: dict[str, Any] = {
+    **SHORT,
+    "backbone": imagenet.BACKBONE,
+    "training": {**SHORT["training"], "lr": 0.0001, "head_lr_multiplier": 10.0},
+}
 BUDGETS: dict[str, dict[str, Any]] = {
     "short": SHORT,  # ten minutes per row on one CPU core with bf16
     "medium": {**SHORT, "training": {**SHORT["training"], "iterations": 3000}},  # half an hour
-    "pretrained": {  # with ImageNet weights that come as a package
-        **SHORT,
-        "backbone": imagenet.BACKBONE,
-        "training": {**SHORT["training"], "lr": 0.0001, "head_lr_multiplier": 10.0},
+    "pretrained": PRETRAINED,  # with ImageNet weights that come as a package
+    "pretrained-medium": {
+        **PRETRAINED,
+        "training": {**PRETRAINED["training"], "iterations": 3000, "validate_every": 1000},
     },
     "long": {  # to convergence on a GPU
         "backbone": "resnet18",
