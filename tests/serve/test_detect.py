@@ -11,6 +11,7 @@ from PIL import Image
 from serve.conftest import encoded
 from starlette.testclient import TestClient
 
+from featalign.data.objects import results
 from featalign.inference.panoptic import find
 from featalign.models import create_detector
 from featalign.serve import Settings, create_app
@@ -46,6 +47,12 @@ def test_objects_in_numbers(both, send, detectors, photo):
         assert row["mask"]["size"] == [48, 64]
     none = send(both, "/v1/detect", threshold=1.0).json()
     assert none["found"] == []
+
+
+def test_masks_that_are_not_asked_for_are_not_encoded(both, send, monkeypatch):
+    monkeypatch.setattr(results, "encode", None)
+    found = send(both, "/v1/detect", threshold=0.0, masks=False).json()["found"]
+    assert found and all(row["mask"] is None for row in found)
 
 
 def test_segments_and_their_picture(both, send, detectors, photo):

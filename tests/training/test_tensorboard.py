@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from featalign.errors import ConfigError
+from featalign.training.run import train
 from featalign.training.tensorboard import TensorBoardLog
 
 
@@ -43,3 +44,11 @@ def test_missing_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"pip install 'featalign\[tensorboard\]'"):
         TensorBoardLog(tmp_path)
+
+
+def test_missing_package_is_named_before_anything_is_made(tiny, scenes, quiet, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    out = tmp_path / "run"
+    with pytest.raises(ConfigError, match=r"pip install 'featalign\[tensorboard\]'"):
+        train(tiny("training.tensorboard=true"), data=scenes, out=out, device="cpu", console=quiet)
+    assert not out.exists()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from featalign.models import Detector
     from featalign.serve import Settings
 
-_PACKAGES = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn")
+_PACKAGES = ("fastapi", "fastapi_offline", "prometheus_client", "pycocotools", "python_multipart", "uvicorn")
 
 
 def require_packages(*, page: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -52,13 +53,13 @@ def detection(answer: Detected, *, masks: bool) -> Detection:
     if isinstance(found, Segments):
         rows = found.to_coco(image_id=0, file_name="")["segments_info"]
     else:
-        rows = found.to_coco(image_id=0)
+        rows = (found if masks else replace(found, masks=None)).to_coco(image_id=0)
     height, width = answer.pixels.shape[:2]
     return Detection(
         model=answer.model,
         height=height,
         width=width,
-        found=[_found(row, found.classes.names, masks=masks) for row in rows],
+        found=[_found(row, found.classes.names) for row in rows],
     )
 
 
@@ -75,9 +76,9 @@ def segments_png(answer: Detected) -> bytes:
     return png(answer.found.to_png())
 
 
-def _found(row: dict[str, Any], names: Sequence[str], *, masks: bool) -> Found:
+def _found(row: dict[str, Any], names: Sequence[str]) -> Found:
     label = row["category_id"] - 1
-    mask = row.get("segmentation") if masks else None
+    mask = row.get("segmentation")
     return Found(
         class_id=label,
         name=names[label],

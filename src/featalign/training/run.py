@@ -23,7 +23,7 @@ from featalign.training.run_folder import RunFolder
 from featalign.training.semantic import build_model
 from featalign.training.splits import Splits
 from featalign.training.tasks import task_of
-from featalign.training.tensorboard import TensorBoardLog
+from featalign.training.tensorboard import TensorBoardLog, require_tensorboard
 from featalign.training.world import World, joined
 
 __all__ = ["RunResult", "build_model", "train"]
@@ -62,6 +62,8 @@ def train(
     """
     world, kind = World.from_environment(), device_type(device)
     recipe.require_normalizable(world.share(recipe.training.batch))
+    if recipe.training.tensorboard:
+        require_tensorboard()
     console = (console or Console(stderr=True)) if world.first else Console(quiet=True)
     with (
         explained(),

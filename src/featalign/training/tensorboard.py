@@ -27,12 +27,9 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: Path, *, resumed_at: int | None = None) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ConfigError(
-                "training.tensorboard: TensorBoard is not installed; pip install 'featalign[tensorboard]'"
-            ) from error
+        require_tensorboard()
+        from torch.utils.tensorboard import SummaryWriter
+
         try:
             purge = None if resumed_at is None else resumed_at + 1
             self._writer = SummaryWriter(str(folder), purge_step=purge)
@@ -51,6 +48,16 @@ class TensorBoardLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.close()
+
+
+def require_tensorboard() -> None:
+    """Raises ConfigError if TensorBoard is not installed."""
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "training.tensorboard: TensorBoard is not installed; pip install 'featalign[tensorboard]'"
+        ) from error
 
 
 def numbers(values: Mapping[str, object]) -> Iterator[tuple[str, float]]:
