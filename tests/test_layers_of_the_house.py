@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import featalign
@@ -29,6 +30,10 @@ def room(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+def dotted(path: Path) -> str:
+    return ".".join(("featalign", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
 def floor(name: str) -> int:
     return next(i for i, names in enumerate(FLOORS) if name in names)
 
@@ -41,7 +46,9 @@ def imported(path: Path) -> Iterator[str]:
             names = [f"featalign.{name.name}" for name in node.names if name.name in ROOMS]
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import"
-            names = [node.module or ""]
+            package = ROOT.parent.joinpath(*(node.module or "").split("."))
+            files = {name.name for name in node.names if (package / f"{name.name}.py").is_file()}
+            names = [f"{node.module}.{file}" for file in files] if files else [node.module or ""]
         elif isinstance(node, ast.Import):
             names = [name.name for name in node.names]
         yield from (name for name in names if name.startswith("featalign."))
@@ -62,3 +69,8 @@ def test_imports_point_downwards():
             if there != here and (floor(there) > floor(here) or same_floor):
                 wrong.append(f"{path.relative_to(ROOT)} imports {module}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_files_import_each_other_in_a_circle():
+    files = {dotted(path): path for path in ROOT.rglob("*.py")}
+    TopologicalSorter({here: set(imported(path)) for here, path in files.items()}).prepare()  # CycleError says which

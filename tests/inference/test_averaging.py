@@ -13,7 +13,7 @@ from featalign.data import normalize
 from featalign.errors import ConfigError
 from featalign.inference import Predictor
 from featalign.models import Segmentor, create_model
-from featalign.models.segmentor import Mode
+from featalign.models.network import Mode
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from featalign.data import normalize
 from featalign.errors import ConfigError
 from featalign.export import ExportedModel
 from featalign.export.metadata import ExportInfo
-from featalign.models.segmentor import Features
+from featalign.models.network import Features
 from featalign.serve import create_app
 from featalign.serve.problems import TooLargeError, UnknownError
 from featalign.serve.sessions import Kept, Sessions

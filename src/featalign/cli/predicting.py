@@ -18,7 +18,7 @@ from featalign.inference.image_files import Job
 from featalign.inference.listing import Shard
 from featalign.inference.predictor import Precision
 from featalign.inference.views import Published
-from featalign.models.segmentor import Mode
+from featalign.models.network import Mode
 
 
 def predictor(

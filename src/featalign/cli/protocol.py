@@ -9,7 +9,7 @@ from typing import Any
 from featalign.cli.console import err
 from featalign.cli.options import format_setting
 from featalign.errors import ConfigError
-from featalign.models.segmentor import Mode
+from featalign.models.network import Mode
 from featalign.training import Recipe, load_recipe
 
 

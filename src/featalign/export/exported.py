@@ -14,7 +14,7 @@ from featalign.errors import ConfigError, DataError, FeatalignError, WeightsErro
 from featalign.export.metadata import ExportInfo, Size
 from featalign.export.targets import TARGETS, Runner, target_of
 from featalign.models import Segmentor, load_model
-from featalign.models.segmentor import Mode
+from featalign.models.network import Mode
 from featalign.spec import Classes, Normalization
 
 

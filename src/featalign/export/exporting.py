@@ -23,7 +23,7 @@ from featalign.export.quantize import Drop, Quantization, judge_drop, measure_dr
 from featalign.export.targets import Target, target_named
 from featalign.export.verify import Comparison, compare, judge
 from featalign.models import Segmentor
-from featalign.models.segmentor import Mode
+from featalign.models.network import Mode
 
 _LEAST = 65  # rows and columns of a trial: two cells and a bit of the coarsest map
 

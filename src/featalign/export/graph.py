@@ -19,7 +19,7 @@ from torch.export import Dim, ExportedProgram
 from featalign.export.metadata import ExportInfo, Size
 from featalign.export.same_padding import make_traceable
 from featalign.models import Segmentor
-from featalign.models.segmentor import Mode
+from featalign.models.network import Mode
 
 _EXAMPLE: Size = (96, 160)  # of the image that dynamic sizes are traced with
 _ANSWER: Size = (90, 170)

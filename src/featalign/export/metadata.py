@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from featalign.errors import DataError, WeightsError
-from featalign.models.segmentor import Mode
+from featalign.models.network import Mode
 from featalign.spec import Classes, Normalization
 
 KEY = "featalign"

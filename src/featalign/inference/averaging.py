@@ -15,7 +15,7 @@ from featalign.inference.picture import Picture
 from featalign.inference.resampling import resample, resize_taps
 from featalign.inference.views import Span, View, Views
 from featalign.models.adaptive import EFFORT
-from featalign.models.segmentor import Mode
+from featalign.models.network import Mode
 
 _Key = tuple[int, Span, Span, bool]
 Context = Callable[[], AbstractContextManager[None]]

@@ -13,7 +13,7 @@ from torch import Tensor
 from featalign.inference.resampling import box_taps, resample
 from featalign.models import Segmentor
 from featalign.models.adaptive import EFFORT
-from featalign.models.segmentor import Features, Mode
+from featalign.models.network import Features, Mode
 from featalign.spec import Classes, Normalization
 
 Box = tuple[float, float, float, float]

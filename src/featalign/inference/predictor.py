@@ -28,7 +28,7 @@ from featalign.inference.regions import region_of
 from featalign.inference.views import Published, View, Views
 from featalign.models import Segmentor
 from featalign.models.adaptive import EFFORT
-from featalign.models.segmentor import Mode
+from featalign.models.network import Mode
 from featalign.spec import Classes, Depth
 
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -5,9 +5,11 @@ from featalign.models.detector_factory import create_detector, detector_options,
 from featalign.models.detector_storage import load_detector, save_detector
 from featalign.models.factory import add_network, create_model, list_models, model_choices, model_options
 from featalign.models.feature_pyramid import FeaturePyramid, Neck, pyramid
+from featalign.models.loading import load_model
+from featalign.models.network import Features
 from featalign.models.published import load_published
-from featalign.models.segmentor import Features, Segmentor
-from featalign.models.storage import load_model, save_model
+from featalign.models.segmentor import Segmentor
+from featalign.models.storage import save_model
 
 __all__ = [
     "Detector",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +20,8 @@ from torch import Tensor
 
 from featalign.align.budget import Budget, fit_tile, memory_budget
 from featalign.models.decoding import Native, as_labels, assemble, label_dtype, resized
+from featalign.models.network import Features, SegmentationNetwork
 from featalign.ops import LinearTaps, PixelAxis, gather_rows
-
-if TYPE_CHECKING:
-    from featalign.models.segmentor import Features, Segmentor
 
 EFFORT = 0.1
 _LOOKED_AT = 1.5  # pixels of agreeing quads whose margin is computed too, per pixel that may be asked
@@ -50,7 +48,13 @@ class Part(NamedTuple):
 
 @torch.no_grad()
 def adaptive_logits(
-    model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, *, effort: float, max_memory: int | None
+    model: SegmentationNetwork,
+    features: Features,
+    rows: PixelAxis,
+    columns: PixelAxis,
+    *,
+    effort: float,
+    max_memory: int | None,
 ) -> Tensor:
     """Resized logits (B, K, h, w), with the network's own where they were asked."""
     logits = assemble(resized(model, features, rows, columns, max_memory), rows, columns)
@@ -66,7 +70,13 @@ def adaptive_logits(
 
 @torch.no_grad()
 def adaptive_labels(
-    model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, *, effort: float, max_memory: int | None
+    model: SegmentationNetwork,
+    features: Features,
+    rows: PixelAxis,
+    columns: PixelAxis,
+    *,
+    effort: float,
+    max_memory: int | None,
 ) -> Tensor:
     """Class ids (B, h, w) of :func:`adaptive_logits`; logits exist at the pixels looked at alone."""
     first, kind = features.maps[0], label_dtype(len(model.classes))
@@ -85,7 +95,7 @@ def adaptive_labels(
 
 
 def _parts(
-    model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
+    model: SegmentationNetwork, features: Features, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
 ) -> tuple[list[Part], Budget]:
     """The answer in parts whose doubts fit into half of the memory, one if possible; and the other half.
 
@@ -161,7 +171,7 @@ def _read(logits: Tensor, y: LinearTaps, x: LinearTaps, row: Tensor, column: Ten
 
 
 def _asked(
-    model: Segmentor, features: Features, found: Doubts, part: Part, max_memory: Budget
+    model: SegmentationNetwork, features: Features, found: Doubts, part: Part, max_memory: Budget
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Rows, columns and the network's logits (n, K) of the pixels to ask."""
     row, column = found.row[found.ask], found.column[found.ask]

@@ -25,8 +25,10 @@ from featalign.context.aspp import ASPP
 from featalign.context.psp import PyramidPooling
 from featalign.context.rcca import RCCA
 from featalign.errors import check_count
+from featalign.models.auxiliary import AuxiliaryHead
 from featalign.models.choices import named_choices
-from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
+from featalign.models.network import Features
+from featalign.models.segmentor import Segmentor
 from featalign.ops.warp import Sampling
 from featalign.spec import Classes
 

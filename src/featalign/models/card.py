@@ -14,8 +14,8 @@ import yaml
 
 import featalign
 from featalign.models.licenses import backbone_license, license_metadata
+from featalign.models.network import SegmentationNetwork
 from featalign.models.papers import papers_of
-from featalign.models.segmentor import Segmentor
 
 NOT_STATED = "not stated"
 _DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?")  # as the hub names one
@@ -76,7 +76,7 @@ class ModelCard:
     measured: Sequence[Measured] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
-    def text(self, model: Segmentor, *, source: str) -> str:
+    def text(self, model: SegmentationNetwork, *, source: str) -> str:
         """Markdown with front matter as the hub reads it. ``source``: the name on the hub, or of the folder."""
         parts = [
             f"---\n{yaml.safe_dump(self._metadata(model), sort_keys=False, allow_unicode=True)}---\n\n# {self.title}",
@@ -92,7 +92,7 @@ class ModelCard:
         ]
         return "\n\n".join(parts) + "\n"
 
-    def _metadata(self, model: Segmentor) -> dict[str, Any]:
+    def _metadata(self, model: SegmentationNetwork) -> dict[str, Any]:
         parts = [model.config.get(part) for part in ("name", "align", "backbone")]
         return {
             "library_name": "featalign",
@@ -102,7 +102,7 @@ class ModelCard:
             **({"datasets": [data]} if _DATA_SET.fullmatch(data := self.stated.data or "") else {}),
         }
 
-    def _license(self, model: Segmentor) -> str | None:
+    def _license(self, model: SegmentationNetwork) -> str | None:
         if self.stated.license or self.origin.backbone is not True or self.origin.model:
             return self.stated.license
         return backbone_license(str(model.config.get("backbone")))[1]
@@ -111,7 +111,7 @@ class ModelCard:
         rows = [("data", self.stated.data or NOT_STATED), *self.origin.facts]
         return _table(("", ""), rows) + (f"\n\nAims at {self.origin.aim}." if self.origin.aim else "")
 
-    def _licenses(self, model: Segmentor) -> str:
+    def _licenses(self, model: SegmentationNetwork) -> str:
         rows = [
             ("this model", self._license(model) or NOT_STATED),
             ("weights that the backbone began with", _backbone(self.origin.backbone, model)),
@@ -125,7 +125,7 @@ class ModelCard:
 _VERSION = {"featalign": featalign.__version__}
 
 
-def _purpose(model: Segmentor) -> str:
+def _purpose(model: SegmentationNetwork) -> str:
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     choices = ", ".join(f"{key} `{model.config[key]}`" for key in ("align", "backbone") if key in model.config)
     return (
@@ -135,7 +135,7 @@ def _purpose(model: Segmentor) -> str:
     )
 
 
-def _use(model: Segmentor, source: str) -> str:
+def _use(model: SegmentationNetwork, source: str) -> str:
     return f"""## How to use
 
 ```python
@@ -153,13 +153,13 @@ normalization, mean {list(model.normalization.mean)} and deviation {list(model.n
 divided by {model.normalization.scale:g}, is applied by the predictor."""
 
 
-def _classes(model: Segmentor) -> str:
+def _classes(model: SegmentationNetwork) -> str:
     pairs = zip(model.classes.names, model.classes.colors, strict=True)
     rows = [(str(i), name, "#{:02x}{:02x}{:02x}".format(*color)) for i, (name, color) in enumerate(pairs)]
     return _table(("id", "class", "colour"), rows)
 
 
-def _backbone(began: bool | str | None, model: Segmentor) -> str:
+def _backbone(began: bool | str | None, model: SegmentationNetwork) -> str:
     if began is None:
         return f"{NOT_STATED}: the stored model does not record them"
     if began is False:
@@ -181,7 +181,7 @@ def _metrics(measured: Sequence[Measured], classes: Sequence[str]) -> str:
     return f"In percent, by these protocols:\n\n{protocols}\n\n{_table(('', *heads), rows)}"
 
 
-def _limits(model: Segmentor) -> str:
+def _limits(model: SegmentationNetwork) -> str:
     return _list(
         [
             "It knows the classes above and gives each pixel one of them, also where none fits.",

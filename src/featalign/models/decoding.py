@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +11,8 @@ from torch import Tensor
 
 from featalign.align.budget import Budget, fit_tile, memory_budget
 from featalign.align.streaming import Tile
+from featalign.models.network import Features, SegmentationNetwork
 from featalign.ops import LinearTaps, PixelAxis, linear_taps, pixel_axis, resize
-
-if TYPE_CHECKING:
-    from featalign.models.segmentor import Features, Segmentor
 
 _TILE_BYTES = {"cpu": 4 << 20}  # resized logits held at a time: about what a cache holds
 _TILE_BYTES_ELSEWHERE = 256 << 20
@@ -27,7 +24,7 @@ def in_one(features: Features) -> bool:
 
 
 def dense(
-    model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
+    model: SegmentationNetwork, features: Features, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
 ) -> Iterator[Tile]:
     """The network asked at every pixel."""
     answers = model.answers(features, max_memory)
@@ -36,7 +33,7 @@ def dense(
 
 
 def resized(
-    model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
+    model: SegmentationNetwork, features: Features, rows: PixelAxis, columns: PixelAxis, max_memory: int | None
 ) -> Iterator[Tile]:
     """The answer on the finest map's grid, resized bilinearly."""
     native = Native(model, features, rows, columns, max_memory)
@@ -45,7 +42,7 @@ def resized(
         yield Tile(slice(top, bottom), slice(left, right), logits)
 
 
-def resized_in_one(model: Segmentor, features: Features, rows: PixelAxis, columns: PixelAxis) -> Tensor:
+def resized_in_one(model: SegmentationNetwork, features: Features, rows: PixelAxis, columns: PixelAxis) -> Tensor:
     """The same at once, with gradients: (B, K, h, w)."""
     logits = model.native(features)
     size, corners = (rows.length, columns.length), model.align_corners
@@ -67,7 +64,7 @@ class Native:
 
     def __init__(
         self,
-        model: Segmentor,
+        model: SegmentationNetwork,
         features: Features,
         rows: PixelAxis,
         columns: PixelAxis,

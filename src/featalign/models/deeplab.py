@@ -21,9 +21,9 @@ from featalign.backbones import Pyramid
 from featalign.context.aspp import ASPP
 from featalign.errors import check_count, check_counts
 from featalign.layers import conv_norm_relu
+from featalign.models.auxiliary import AuxiliaryHead
 from featalign.models.choices import named_choices
 from featalign.models.implicit import Concatenate, Host, HostAlign, LogitMap
-from featalign.models.segmentor import AuxiliaryHead
 from featalign.spec import Classes
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from featalign.backbones import Pyramid
-from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
+from featalign.models.auxiliary import AuxiliaryHead
+from featalign.models.network import Features
+from featalign.models.segmentor import Segmentor
 from featalign.spec import Classes
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +19,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from featalign.align import ImplicitFunction
 from featalign.errors import ConfigError
-
-if TYPE_CHECKING:
-    from featalign.models.segmentor import Segmentor
+from featalign.models.network import SegmentationNetwork
 
 _TRIAL = (65, 97)  # rows and columns of the image: odd, and two cells and a bit of the coarsest map
 _TOLERANCE = 1e-3  # of the largest logit: rounding in float32 stays far below
 
 Pairs = dict[_BatchNorm, nn.Conv2d]
+N = TypeVar("N", bound=SegmentationNetwork)
 
 
-def folded(model: Segmentor) -> Segmentor:
+def folded(model: N) -> N:
     """A copy for evaluation without the batch norms that directly follow a convolution.
 
     Implicit functions stay as they are: they fold their own norms at every call. The auxiliary head is left out.
@@ -52,7 +51,7 @@ def folded(model: Segmentor) -> Segmentor:
     return result
 
 
-def _logits_and_pairs(model: Segmentor, image: Tensor) -> tuple[Tensor, Pairs]:
+def _logits_and_pairs(model: SegmentationNetwork, image: Tensor) -> tuple[Tensor, Pairs]:
     """The logits of an image, and each norm with the convolution that alone feeds it."""
     made: dict[Tensor, nn.Conv2d] = {}
     fed: dict[_BatchNorm, set[nn.Conv2d | None]] = {}
@@ -99,7 +98,7 @@ def _fold(norm: _BatchNorm, convolution: nn.Conv2d) -> None:
     convolution.requires_grad_(False)
 
 
-def _check(wanted: Tensor, model: Segmentor, image: Tensor) -> None:
+def _check(wanted: Tensor, model: SegmentationNetwork, image: Tensor) -> None:
     with torch.no_grad():
         found = model.native(model.encode(image))
     difference, largest = (found - wanted).abs().max().item(), wanted.abs().max().item()

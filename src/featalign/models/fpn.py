@@ -27,8 +27,10 @@ from featalign.backbones import Pyramid
 from featalign.context import ASPP
 from featalign.errors import check_count
 from featalign.layers import conv_norm_relu
+from featalign.models.auxiliary import AuxiliaryHead
 from featalign.models.choices import named_choices
-from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
+from featalign.models.network import Features
+from featalign.models.segmentor import Segmentor
 from featalign.spec import Classes
 
 Align = Literal["ifa", "bilinear", "nearest", "deconvolution", "upsampling", "carafe"]

@@ -25,9 +25,10 @@ from featalign.backbones import Pyramid
 from featalign.context.ocr import ObjectContext
 from featalign.errors import check_count
 from featalign.layers import conv_norm_relu
+from featalign.models.auxiliary import AuxiliaryHead
 from featalign.models.choices import named_choices
 from featalign.models.implicit import Concatenate, Host, HostAlign, LogitMap
-from featalign.models.segmentor import AuxiliaryHead, Features
+from featalign.models.network import Features
 from featalign.spec import Classes
 
 

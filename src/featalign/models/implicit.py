@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from featalign.align import ImplicitFunction
 from featalign.backbones import Pyramid
 from featalign.layers import Conv2d
-from featalign.models.segmentor import AuxiliaryHead, Features, Segmentor
+from featalign.models.auxiliary import AuxiliaryHead
+from featalign.models.network import Features
+from featalign.models.segmentor import Segmentor
 from featalign.spec import Classes
 
 HostAlign = Literal["ifa", "bilinear"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from featalign.backbones import Pyramid
 from featalign.models.encoder_decoder import EncoderDecoder
-from featalign.models.segmentor import Features
+from featalign.models.network import Features
 from featalign.ops.sampling import sample_at
 from featalign.spec import Classes
 

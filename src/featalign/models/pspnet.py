@@ -18,9 +18,9 @@ from featalign.align.ifa import Resample
 from featalign.backbones import Pyramid
 from featalign.context.psp import PyramidPooling
 from featalign.errors import check_count, check_counts
+from featalign.models.auxiliary import AuxiliaryHead
 from featalign.models.choices import named_choices
 from featalign.models.implicit import Host, HostAlign, LogitMap
-from featalign.models.segmentor import AuxiliaryHead
 from featalign.spec import Classes
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from featalign.align import ImplicitFunction
-from featalign.align.budget import Budget
 from featalign.errors import ConfigError, did_you_mean
-from featalign.layers import BatchNorm2d
 from featalign.models.adaptive import EFFORT, adaptive_labels, adaptive_logits
-from featalign.models.asking import Answers, Pointwise, pixel_points
+from featalign.models.asking import pixel_points
+from featalign.models.card import ModelCard
 from featalign.models.decoding import (
     as_labels,
     assemble,
@@ -26,103 +23,17 @@ from featalign.models.decoding import (
     resized,
     resized_in_one,
 )
+from featalign.models.folding import folded
+from featalign.models.network import Features, Mode, SegmentationNetwork
+from featalign.models.sharing import push_to_hub, save_pretrained
 from featalign.ops import Box, PixelAxis, answers_at, checked_box, pixel_axes, sample_at
-from featalign.spec import Classes, Normalization
-
-if TYPE_CHECKING:
-    from featalign.models.card import ModelCard
-
-Mode = Literal["auto", "dense", "resized", "adaptive"]
 
 
-class Features(NamedTuple):
-    """What :meth:`Segmentor.encode` returns.
-
-    ``maps``: (B, C_i, h_i, w_i), finest first; ``strides``: their pitch in input pixels; ``size``: (height, width) of
-    the input;
-    ``deep``: the backbone map that the auxiliary head reads, kept in training only.
-    """
-
-    maps: list[Tensor]
-    strides: tuple[int, ...]
-    size: tuple[int, int]
-    deep: Tensor | None = None
-
-
-class Segmentor(nn.Module, ABC):
+class Segmentor(SegmentationNetwork):
     """Base of the networks.
 
     Images are float (B, in_channels, H, W), normalized with :attr:`normalization`, of any size from one pixel up.
-
-    Attributes:
-        config: the keyword arguments of ``create_model`` that build this network again.
-        classes: names and colours of the K classes.
-        strides: pitch of the maps that :meth:`encode` gives, in input pixels.
-        auto_mode: what ``mode="auto"`` means for this network; ``adaptive`` where nothing else rules it out, see
-            :meth:`decode`.
-        auxiliary: head for training, or None.
-        folded: whether batch norms were folded into convolutions, see :meth:`optimized`: for evaluation only.
-        point_values: how many numbers :meth:`answer_points` holds per point; 0 for networks without it.
     """
-
-    config: dict[str, Any]
-    auxiliary: AuxiliaryHead | None
-    folded: bool = False
-    point_values: int = 0
-
-    def __init__(
-        self,
-        classes: Classes,
-        *,
-        in_channels: int,
-        strides: tuple[int, ...],
-        auto_mode: Mode,
-        align_corners: bool = False,
-    ) -> None:
-        super().__init__()
-        self.strides = strides
-        self.classes = classes
-        self.in_channels = in_channels
-        self.normalization = Normalization.for_channels(in_channels)
-        self.auto_mode = auto_mode
-        self.align_corners = align_corners
-        self.config = {}
-        self.auxiliary = None
-
-    @abstractmethod
-    def encode(self, images: Tensor) -> Features:
-        """Everything that does not depend on where the answer is wanted."""
-
-    @abstractmethod
-    def native(self, features: Features) -> Tensor:
-        """Logits (B, K, h_0, w_0) on the grid of the finest map."""
-
-    @property
-    def implicit(self) -> ImplicitFunction | None:
-        """The function that answers between the cells of the finest grid, for networks that have one."""
-        return None
-
-    def answer_points(self, features: Features, points: Tensor) -> Tensor:
-        """What a network with :attr:`point_values` but no implicit function answers at points: (B, K, N)."""
-        raise NotImplementedError
-
-    def answers(self, features: Features, max_memory: int | Budget | None = None) -> Answers | None:
-        """The network's own answers between the cells of the finest grid; None where its logits are interpolated."""
-        implicit = self.implicit
-        if implicit is not None and implicit.foldable:
-            return implicit.stream(features.maps, max_memory=max_memory)
-        if implicit is not None:
-            ask = partial(implicit.at, features.maps)
-            return self._pointwise(features, ask, 2 * sum((*implicit.level_channels, *implicit.hidden)), max_memory)
-        if not self.point_values:
-            return None
-        return self._pointwise(features, partial(self.answer_points, features), self.point_values, max_memory)
-
-    def _pointwise(
-        self, features: Features, ask: Callable[[Tensor], Tensor], values: int, max_memory: int | Budget | None
-    ) -> Pointwise:
-        batch, device = features.maps[0].shape[0], features.maps[0].device
-        return Pointwise(ask, device=device, values=batch * values, max_memory=max_memory)
 
     def decode(
         self,
@@ -211,7 +122,7 @@ class Segmentor(nn.Module, ABC):
         else:
             ask, values = partial(sample_at, self.native(features)), 4 + 3 * len(self.classes)
         if not (self.training or in_one(features)):
-            ask = self._pointwise(features, ask, values, max_memory).points
+            ask = self.pointwise(features, ask, values, max_memory).points
         return answers_at(points, features.maps[0].shape[0], ask)
 
     def answer_grid(self, features: Features, size: tuple[int, int] | None = None) -> Tensor:
@@ -251,61 +162,23 @@ class Segmentor(nn.Module, ABC):
             mode = "resized"
         return rows, columns, (mode if self.implicit is not None or self.point_values else "resized")
 
-    def auxiliary_logits(self, features: Features) -> Tensor | None:
-        """Logits (B, K, h, w) of the auxiliary head on its own map, or None where there is no head or no training."""
-        if self.auxiliary is None or features.deep is None:
-            return None
-        return self.auxiliary(features.deep)
-
     def optimized(self) -> Segmentor:
         """A copy for evaluation that gives the same answers faster: see :func:`featalign.models.folding.folded`.
 
         `featalign optimize` measures what that and half precision bring on a machine.
         """
-        from featalign.models.folding import folded
-
         return folded(self).to(memory_format=torch.channels_last)
 
     def save_pretrained(self, folder: Path | str, *, card: ModelCard | None = None) -> None:
         """Write this network and a model card into ``folder``; see :func:`featalign.models.sharing.save_pretrained`."""
-        from featalign.models.sharing import save_pretrained
-
         save_pretrained(self, folder, card=card)
 
     def push_to_hub(self, name: str, *, private: bool = False, card: ModelCard | None = None) -> str:
         """Put this network and a model card on the hub; see :func:`featalign.models.sharing.push_to_hub`."""
-        from featalign.models.sharing import push_to_hub
-
         return push_to_hub(self, name, private=private, card=card)
-
-    def check_images(self, images: Tensor) -> None:
-        """Refuse what no layer could explain. Raises ValueError."""
-        if images.ndim != 4 or images.shape[1] != self.in_channels or not images.is_floating_point():
-            raise ValueError(
-                f"expected normalized float images (B, {self.in_channels}, H, W), "
-                f"got {str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}"
-            )
-        if 0 in images.shape:
-            raise ValueError(f"expected at least one image of at least one pixel, got shape {tuple(images.shape)}")
 
 
 def _pixels(size: tuple[int, int], box: Box) -> tuple[int, int]:
     """How many rows and columns of an image of ``size`` a box covers, at least one each."""
     left, top, right, bottom = box
     return max(1, round(size[0] * (bottom - top))), max(1, round(size[1] * (right - left)))
-
-
-class AuxiliaryHead(nn.Sequential):
-    """Deep supervision of training: a small head on the backbone's third stage (stride 16).
-
-    (B, in_channels, h, w) to (B, K, h, w): 3x3 to ``width``, norm, ReLU, dropout, 1x1.
-    """
-
-    def __init__(self, in_channels: int, classes: int, *, width: int = 256, dropout: float = 0.1) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, width, 3, padding=1),
-            BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Dropout2d(dropout),
-            nn.Conv2d(width, classes, 1),
-        )

@@ -9,13 +9,13 @@ from featalign.errors import ConfigError
 from featalign.files import write_atomically
 from featalign.models.card import ModelCard, Origin
 from featalign.models.hub import HubModel, upload
-from featalign.models.segmentor import Segmentor
+from featalign.models.network import SegmentationNetwork
 from featalign.models.storage import CONFIG, WEIGHTS, save_model
 
 CARD = "README.md"
 
 
-def save_pretrained(model: Segmentor, folder: Path | str, *, card: ModelCard | None = None) -> None:
+def save_pretrained(model: SegmentationNetwork, folder: Path | str, *, card: ModelCard | None = None) -> None:
     """Write ``model`` and its card into ``folder``: ``config.json``, ``model.safetensors`` and ``README.md``.
 
     Args:
@@ -29,7 +29,7 @@ def save_pretrained(model: Segmentor, folder: Path | str, *, card: ModelCard | N
     _write(model, folder, card or _bare(model, name), source=name)
 
 
-def push_to_hub(model: Segmentor, name: str, *, private: bool = False, card: ModelCard | None = None) -> str:
+def push_to_hub(model: SegmentationNetwork, name: str, *, private: bool = False, card: ModelCard | None = None) -> str:
     """Put ``model`` and its card on the Hugging Face hub as ``owner/name``; the address there.
 
     Args:
@@ -55,12 +55,12 @@ def hub_target(name: str) -> HubModel:
     return target
 
 
-def _write(model: Segmentor, folder: Path, card: ModelCard, *, source: str) -> None:
+def _write(model: SegmentationNetwork, folder: Path, card: ModelCard, *, source: str) -> None:
     save_model(model, folder)
     write_atomically(folder / CARD, card.text(model, source=source))
 
 
-def _bare(model: Segmentor, title: str) -> ModelCard:
+def _bare(model: SegmentationNetwork, title: str) -> ModelCard:
     """What the network itself says: it knows of pretrained weights only while nobody has stored and loaded it."""
     began = model.config.get("pretrained") or None
     return ModelCard(title, origin=Origin(backbone=Path(began).name if isinstance(began, str) else began))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from featalign.models.segmentor import Features
+from featalign.models.network import Features
 from featalign.serve.problems import TooLargeError, UnknownError
 
 
