@@ -11,7 +11,7 @@ import featalign
 
 ROOT = Path(featalign.__file__).parent
 FLOORS = [
-    {"errors", "spec", "files", "memory", "doctor"},
+    {"errors", "spec", "files", "memory", "doctor", "version"},
     {"ops", "layers"},
     {"align", "context", "backbones", "losses", "metrics", "data", "figures"},
     {"models"},

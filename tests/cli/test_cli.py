@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+import featalign
 from featalign.cli import main
 
 SMALL = (
@@ -170,6 +171,10 @@ def test_lists(cli):
     assert "fpn" in cli("models").out and "backbone" in cli("models").out
     doctor = cli("doctor")
     assert doctor.code == 0 and "torchvision" in doctor.out and "cpu" in doctor.out
+
+
+def test_version(cli):
+    assert cli("--version").out == f"featalign {featalign.__version__}\n"
 
 
 def test_help_is_instant_and_imports_no_torch():

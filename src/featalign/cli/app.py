@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from featalign.cli.commands import answering, asking, learning, scoring, shipping
+from featalign.version import __version__
+
+
+def show_version(wanted: bool) -> None:
+    """Say which version this is, and end."""
+    if wanted:
+        typer.echo(f"featalign {__version__}")
+        raise typer.Exit
+
+
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What can be asked without a command."""
+
 
 app = typer.Typer(
     add_completion=False,
@@ -14,6 +33,7 @@ app = typer.Typer(
     help="Feature-aligned segmentation: train, evaluate and predict at any output resolution.",
 )
 
+app.callback()(common)
 app.command()(learning.train)
 app.command("eval")(scoring.evaluate)
 app.command()(scoring.compare)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-import featalign
 from featalign.data import Progress, silent
 from featalign.errors import ConfigError, ExportError, FeatalignError, said
 from featalign.export.exported import ExportedModel, load_exported
@@ -24,6 +23,7 @@ from featalign.export.targets import Target, target_named
 from featalign.export.verify import Comparison, compare, judge
 from featalign.models import Segmentor
 from featalign.models.network import Mode
+from featalign.version import __version__
 
 _LEAST = 65  # rows and columns of a trial: two cells and a bit of the coarsest map
 
@@ -114,7 +114,7 @@ def _info(model: Segmentor, size: Size | None, precision: Precision, mode: Mode)
         precision=precision,
         size=size,
         model={**model.config, "pretrained": False} if model.config else {},
-        version=featalign.__version__,
+        version=__version__,
     )
 
 

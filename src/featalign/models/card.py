@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-import featalign
 from featalign.models.licenses import backbone_license, license_metadata
 from featalign.models.network import SegmentationNetwork
 from featalign.models.papers import papers_of
+from featalign.version import __version__
 
 NOT_STATED = "not stated"
 _DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?")  # as the hub names one
@@ -122,7 +122,7 @@ class ModelCard:
         return _table(("of", "licence"), rows)
 
 
-_VERSION = {"featalign": featalign.__version__}
+_VERSION = {"featalign": __version__}
 
 
 def _purpose(model: SegmentationNetwork) -> str:

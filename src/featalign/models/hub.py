@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import featalign
 from featalign.errors import WeightsError
+from featalign.version import __version__
 
 PREFIX = "hub:"  # says that a name is no path
 _NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
@@ -57,7 +57,7 @@ def fetch(model: HubModel, file: str, *, local_files_only: bool = False) -> Path
                 revision=model.revision,
                 local_files_only=local_files_only,
                 library_name="featalign",
-                library_version=featalign.__version__,
+                library_version=__version__,
             )
         )
 
@@ -75,7 +75,7 @@ def upload(folder: Path, files: Sequence[str], model: HubModel, *, private: bool
         raise WeightsError(
             f"{model}: pushing needs a login; run `hf auth login`, or set HF_TOKEN to a token that may write"
         )
-    api = HfApi(library_name="featalign", library_version=featalign.__version__)
+    api = HfApi(library_name="featalign", library_version=__version__)
     with _explained(model, files[0]):
         address = api.create_repo(model.repo, private=private or None, exist_ok=True)
         if private and not api.model_info(model.repo).private:
@@ -83,7 +83,7 @@ def upload(folder: Path, files: Sequence[str], model: HubModel, *, private: bool
         api.create_commit(
             model.repo,
             [CommitOperationAdd(file, folder / file) for file in files],
-            commit_message=f"Model of featalign {featalign.__version__}",
+            commit_message=f"Model of featalign {__version__}",
             revision=model.revision,
         )
     return str(address)

@@ -15,10 +15,10 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-import featalign
 from featalign.errors import WeightsError
 from featalign.files import atomic_path, read_json, write_atomically
 from featalign.models.network import SegmentationNetwork
+from featalign.version import __version__
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -50,7 +50,7 @@ def write_folder(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> N
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as temporary:
         temporary.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-    write_atomically(folder / CONFIG, json.dumps({"featalign": featalign.__version__, **config}, indent=1) + "\n")
+    write_atomically(folder / CONFIG, json.dumps({"featalign": __version__, **config}, indent=1) + "\n")
 
 
 def model_folder(path: Path) -> Path:

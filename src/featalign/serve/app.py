@@ -14,7 +14,6 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-import featalign
 from featalign.inference import Predictor
 from featalign.models import Detector
 from featalign.serve.attending import Attended
@@ -24,6 +23,7 @@ from featalign.serve.problems import RequestError
 from featalign.serve.routes import open_router, router
 from featalign.serve.service import Service
 from featalign.serve.settings import Settings
+from featalign.version import __version__
 
 _log = logging.getLogger("featalign.serve")
 
@@ -55,7 +55,7 @@ def create_app(
 
     app = FastAPIOffline(
         title="featalign",
-        version=featalign.__version__,
+        version=__version__,
         description="Segmentation at any resolution, and at points; objects and panoptic segments.",
         lifespan=lifespan,
         redoc_url=None,
