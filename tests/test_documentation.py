@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import runpy
 from pathlib import Path
@@ -77,3 +78,18 @@ def test_commands_and_recipes_exist(page):
 def test_links_inside_the_project_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_references_of_the_code_lead_somewhere():
+    files = {path: path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")}
+    pattern = re.compile(r":(?:func|class|mod|meth|attr):`~?(featalign[\w.]*)`")
+    lost = [f"{path.name}: {name}" for path, text in files.items() for name in pattern.findall(text) if not leads(name)]
+    assert not lost, lost
+
+
+def leads(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True

@@ -29,12 +29,12 @@ class SegmentationDataset(Dataset[Sample]):
     """Pairs of images and masks, read when they are asked for; masks become class ids by ``labels``.
 
     Opened by :func:`featalign.data.open_dataset`. ``channels``, ``depth`` and ``max_pixels`` are those of
-    :func:`read_image`; ``transform`` maps a sample to a sample. ``cache=True`` keeps decoded samples in memory (for 8
-    bits C + 1 bytes per pixel), as many as fit into half of what is free.
+    :func:`~featalign.data.read_image`; ``transform`` maps a sample to a sample. ``cache=True`` keeps decoded samples in
+    memory (for 8 bits C + 1 bytes per pixel), as many as fit into half of what is free.
 
-    ``on_error="skip"``: what :func:`load_batches`, :class:`TrainingLoader` and iteration cannot read they leave out
-    and count in ``skipped``; indexing raises all the same. Values that are no class always stop: they are a fault of
-    the convention, not of a file.
+    ``on_error="skip"``: what :func:`~featalign.data.load_batches`, :class:`~featalign.data.TrainingLoader` and
+    iteration cannot read they leave out and count in ``skipped``; indexing raises all the same. Values that are no
+    class always stop: they are a fault of the convention, not of a file.
 
     Attributes:
         samples: name, image and mask file of each sample, sorted by name.

@@ -12,7 +12,10 @@ from featalign.data.sample import Sample
 
 
 class FolderDataset(SegmentationDataset):
-    """:func:`open_dataset` with the layout ``folder``: ``classes.json``, ``{split}/images`` and ``{split}/masks``."""
+    """:func:`~featalign.data.open_dataset` with the layout ``folder``.
+
+    That is ``classes.json``, ``{split}/images`` and ``{split}/masks``.
+    """
 
     def __init__(
         self,

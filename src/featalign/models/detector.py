@@ -17,7 +17,7 @@ class Detector(nn.Module):
 
     Attributes:
         network: the module itself, torchvision's or made like one.
-        config: the keyword arguments of :func:`create_detector` that build it again.
+        config: the keyword arguments of :func:`~featalign.models.create_detector` that build it again.
         classes: names and colours of the K classes; 0 … K-1 here, 1 … K in what ``network`` says of boxes.
         things: ids of the classes whose objects are told apart; all of them, unless the network is panoptic.
     """

@@ -49,7 +49,7 @@ def objective(
         masks: class ids, (B, H, W).
         training: says where the model is asked, see :func:`featalign.training.questions.ask`.
         loss: says what its answers cost.
-        class_weights: (K,), from :func:`featalign.training.class_weights.class_weights`; None weighs all alike.
+        class_weights: (K,), from :func:`~featalign.training.class_counts.class_weights`; None weighs all alike.
     """
     features = model.encode(shown(images, training.input_scale))
     costs = Costs(loss, ignore_index=model.classes.ignore_index, class_weights=class_weights)

@@ -125,5 +125,5 @@ class Recipe(Section):
         return Recipe.from_content(content, source="--set")
 
     def to_yaml(self) -> str:
-        """The complete recipe, defaults included, as :func:`load_recipe` reads it."""
+        """The complete recipe, defaults included, as :func:`~featalign.training.load_recipe` reads it."""
         return dump_yaml(self.model_dump(mode="json"))

@@ -171,7 +171,7 @@ def open_objects(
         empty: whether to ``keep`` images without an object, crowds not counted, or ``drop`` them, as for training: an
             image of nothing but a crowd would teach that the crowd is background.
         channels: of the images, as the model reads them.
-        transform: from a sample to a sample, such as :func:`object_transform`.
+        transform: from a sample to a sample, such as :func:`~featalign.data.objects.object_transform`.
         max_pixels: largest image that is decoded.
 
     Raises:

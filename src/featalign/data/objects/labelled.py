@@ -43,7 +43,7 @@ class LabelledSegments(Dataset[PanopticSample]):
 
     Args:
         pixels: the data set, without a transform.
-        transform: from a sample to a sample, such as :func:`panoptic_transform`.
+        transform: from a sample to a sample, such as :func:`~featalign.data.objects.panoptic_transform`.
 
     Attributes:
         classes: names and colours.
@@ -112,7 +112,7 @@ class LabelledObjects(Dataset[ObjectSample]):
 
     Args:
         pixels: the data set, without a transform.
-        transform: from a sample to a sample, such as :func:`object_transform`.
+        transform: from a sample to a sample, such as :func:`~featalign.data.objects.object_transform`.
 
     Attributes:
         classes: those of things, in their order.

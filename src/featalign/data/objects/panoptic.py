@@ -106,7 +106,7 @@ def open_panoptic(
         images: the folder of the images.
         segments: the folder of the PNG files; by default the one beside the JSON file that has its name.
         channels: of the images, as the model reads them.
-        transform: from a sample to a sample, such as :func:`panoptic_transform`.
+        transform: from a sample to a sample, such as :func:`~featalign.data.objects.panoptic_transform`.
         max_pixels: largest image that is decoded.
 
     Raises:

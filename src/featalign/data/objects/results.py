@@ -19,7 +19,7 @@ def coco_results(
         answer: of one of torchvision's detectors for one image: ``boxes`` (N, 4), left, top, right, bottom; ``labels``
             (N) from 1; ``scores`` (N); and ``masks`` (N, 1, H, W), probabilities, if it gives any.
         image_id: COCO's number of the image.
-        categories: COCO's number of each class, as :class:`ObjectDataset` has it in ``categories``.
+        categories: COCO's number of each class: ``categories`` of an :class:`~featalign.data.objects.ObjectDataset`.
         threshold: probability from which a pixel belongs to a mask.
     """
     edges = answer["boxes"].detach().cpu()
