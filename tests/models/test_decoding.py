@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from featalign.errors import ConfigError
 from featalign.models import Segmentor, create_model
+from featalign.models.asking import pixel_points
+from featalign.ops import pixel_axis
+from featalign.ops.sampling import sample_at
 
 NETWORKS = [
     ("fpn", {"align": "ifa", "width": 16, "hidden": (24, 16)}),
@@ -122,12 +125,42 @@ def test_a_box_is_a_crop(model, images, mode, gradients):
         assert model.decode(features, (9, 200), mode, box=box).shape == (2, 5, 9, 200)
 
 
+@pytest.mark.parametrize("mode", ["auto", "dense", "resized"])
 @torch.inference_mode()
-def test_query_in_chunks_is_query(model, images):
+def test_query_in_chunks_is_query(model, images, mode):
     features, points = model.encode(images), torch.rand(1, 90, 100, 2)
-    whole = model.query(features, points)
+    whole = model.query(features, points, mode)
     assert whole.shape == (2, 5, 90, 100)
-    assert torch.allclose(model.query(features, points, max_memory=500_000), whole, rtol=0, atol=1e-5)
+    assert torch.allclose(model.query(features, points, mode, max_memory=500_000), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["dense", "resized"])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_pixel_is_a_point(model, images, mode, gradients):
+    with torch.set_grad_enabled(gradients):
+        features = model.encode(images)
+        grid = model.decode(features, (29, 31), mode)
+        points = model.query(features, pixel_points(pixel_axis(29), pixel_axis(31), grid.device), mode)
+    assert torch.allclose(points.unflatten(2, (29, 31)), grid, rtol=0, atol=1e-3)  # positions as floats, not fractions
+
+
+@torch.inference_mode()
+def test_points_are_asked_as_whole_images_are(model, images):
+    """Beyond the outermost centres, too; and where pixels in doubt are asked themselves, points are."""
+    features, points = model.encode(images), torch.rand(1, 200, 2)
+    points[0, :4] = torch.tensor([[0.0, 0.0], [1, 1], [0, 1], [0.5, 1]])
+    own = "resized" if model.auto_mode == "resized" else "dense"
+    answers = {mode: model.query(features, points, mode) for mode in ("auto", "dense", "resized")}
+    assert torch.equal(answers["auto"], answers[own])
+    assert torch.allclose(answers["resized"], sample_at(model.native(features), points), rtol=0, atol=1e-3)
+    has_own = model.implicit is not None or model.point_values > 0
+    assert torch.allclose(answers["dense"], answers["resized"], rtol=0, atol=1e-3) != has_own
+
+
+@pytest.mark.parametrize(("mode", "message"), [("adaptive", "pixels of a grid"), ("densse", "dense")])
+def test_points_have_no_other_modes(model, images, mode, message):
+    with pytest.raises(ConfigError, match=message):
+        model.query(model.encode(images), torch.rand(1, 4, 2), mode)
 
 
 @torch.inference_mode()

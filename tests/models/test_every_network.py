@@ -85,7 +85,7 @@ def test_gradients_reach_every_parameter(name, chosen):
             nn.init.normal_(parameter, std=0.1)  # behind what starts at zero nothing learns in the first step
     without_dropout(model)
     features = model.encode(torch.randn(2, 3, 72, 88))
-    loss = model.decode(features).square().sum() + model.query(features, torch.rand(1, 90, 2)).square().sum()
+    loss = model.decode(features).square().sum() + model.query(features, torch.rand(1, 90, 2), "dense").square().sum()
     auxiliary = model.auxiliary_logits(features)
     if auxiliary is not None:
         loss = loss + auxiliary.square().sum()

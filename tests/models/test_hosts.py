@@ -69,7 +69,7 @@ def test_gradients_reach_every_parameter(name, align):
             module.p = 0.0  # a dropped channel has no gradient
     features = model.encode(torch.randn(2, 3, 96, 96))
     loss = model.decode(features, mode="resized").square().mean() + model.auxiliary_logits(features).square().mean()
-    loss = loss + model.query(features, torch.rand(1, 90, 2)).square().mean()
+    loss = loss + model.query(features, torch.rand(1, 90, 2), "dense").square().mean()
     loss.backward()
     untouched = []
     for parameter_name, parameter in model.named_parameters():
@@ -85,7 +85,7 @@ def test_dense_answers_are_queries_at_pixel_centres(name, align):
         features = model.encode(torch.randn(2, 3, 40, 56))
         dense = model.decode(features, (29, 31), "dense")
         y, x = torch.meshgrid((torch.arange(29) + 0.5) / 29, (torch.arange(31) + 0.5) / 31, indexing="ij")
-        points = model.query(features, torch.stack((x, y), -1)[None])
+        points = model.query(features, torch.stack((x, y), -1)[None], "dense")
     assert dense.shape == points.shape == (2, 4, 29, 31)
     close = torch.isclose(dense, points, atol=1e-3).all(1)
     assert close.float().mean() > 0.99  # a point on the border of two cells may round to either

@@ -55,7 +55,7 @@ def test_gradients_reach_every_parameter(options):
             torch.nn.init.ones_(parameter)  # residual branches start at zero, where nothing behind them learns
     features = model.encode(torch.randn(2, 3, 64, 64))
     loss = model.decode(features, mode="resized").square().mean() + model.auxiliary_logits(features).square().mean()
-    loss = loss + model.query(features, torch.rand(1, 90, 2)).square().mean()
+    loss = loss + model.query(features, torch.rand(1, 90, 2), "dense").square().mean()
     loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
@@ -68,7 +68,7 @@ def test_dense_answers_are_queries_at_pixel_centres(options):
         features = model.encode(torch.randn(1, 3, 40, 56))
         dense = model.decode(features, (29, 31), "dense")
         y, x = torch.meshgrid((torch.arange(29) + 0.5) / 29, (torch.arange(31) + 0.5) / 31, indexing="ij")
-        points = model.query(features, torch.stack((x, y), -1)[None])
+        points = model.query(features, torch.stack((x, y), -1)[None], "dense")
     assert torch.allclose(dense, points, atol=1e-3)
     assert (dense.argmax(1) == points.argmax(1)).float().mean() > 0.99
 

@@ -266,6 +266,12 @@ def test_run_of_another_recipe_is_refused_unless_allowed(tmp_path: Path, tiny: T
         (["model.options.hiden=[64]"], ConfigError, r'no option "hiden": did you mean "hidden"\?'),
         (["model.name=fnp"], ConfigError, r'"fnp"'),
         (["training.offset_lr_multiplier=0.1"], ConfigError, "no layer of this model predicts offsets"),
+        (["model.options={blend: bilinear}"], ConfigError, "training.query to mixed"),
+        (
+            ["model.name=semantic_fpn", "model.align=nearest", "model.options={point_head: true}"],
+            ConfigError,
+            "training.query to uncertain",
+        ),
         (["data.train_split=trian"], DataError, r"no split \"trian\""),
         (["data.channels=4"], DataError, r"3 channels \(RGB\), expected 4"),
     ],

@@ -87,3 +87,25 @@ def pixel_points(rows: PixelAxis, columns: PixelAxis, device: torch.device) -> T
     """The centres of all pixels, row by row: (1, N, 2), (x, y) in [0, 1]."""
     grid = torch.meshgrid(columns.centres(device=device), rows.centres(device=device), indexing="xy")
     return torch.stack(grid, -1).flatten(0, 1)[None]
+
+
+def between_cells(ask: Callable[[Tensor], Tensor], cells: tuple[int, int], points: Tensor) -> Tensor:
+    """Bilinear between the answers at the centres of the four cells around each point: (B, K, N).
+
+    What :func:`~featalign.ops.sample_at` reads of the map of all answers, of which only these four are computed.
+
+    Args:
+        ask: points (B or 1, N, 2) to answers (B, K, N).
+        cells: (height, width) of the map.
+        points: (B or 1, N, 2), (x, y) in [0, 1].
+    """
+    points = points.to(torch.promote_types(points.dtype, torch.float32))
+    size = points.new_tensor([cells[1], cells[0]])
+    place = (points * size - 0.5).clamp(min=0).minimum(size - 1)
+    first = place.floor()
+    corners = points.new_tensor([[0, 0], [1, 0], [0, 1], [1, 1]])
+    centres = ((first[..., None, :] + corners).minimum(size - 1) + 0.5) / size
+    share = (place - first)[..., None, :]
+    weights = torch.where(corners > 0, share, 1 - share).prod(-1)
+    answers = ask(centres.flatten(1, 2)).unflatten(2, (-1, 4))
+    return (answers * weights[:, None]).sum(-1).to(answers.dtype)

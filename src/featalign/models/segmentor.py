@@ -12,7 +12,7 @@ from torch import Tensor
 
 from featalign.errors import ConfigError, did_you_mean
 from featalign.models.adaptive import EFFORT, adaptive_labels, adaptive_logits
-from featalign.models.asking import pixel_points
+from featalign.models.asking import between_cells, pixel_points
 from featalign.models.card import ModelCard
 from featalign.models.decoding import (
     as_labels,
@@ -105,25 +105,37 @@ class Segmentor(SegmentationNetwork):
         pieces = (dense if mode == "dense" else resized)(self, features, rows, columns, max_memory)
         return assemble_labels(pieces, rows, columns)
 
-    def query(self, features: Features, points: Tensor, *, max_memory: int | None = None) -> Tensor:
+    def query(
+        self, features: Features, points: Tensor, mode: Mode = "auto", *, max_memory: int | None = None
+    ) -> Tensor:
         """Logits (B, K, …) at ``points`` (B or 1, …, 2), (x, y) in [0, 1] over the image, any number of them.
 
-        Networks without an implicit function interpolate between cell centres (``align_corners=False``); the outermost
-        logits reach to the border. ``max_memory`` as in :meth:`decode`.
+        Args:
+            features: from :meth:`encode`.
+            points: where.
+            mode: ``dense`` asks the network at the points themselves; ``resized`` interpolates between its answers at
+                cell centres of the finest map, the outermost of which reach to the border; ``auto`` is ``resized``
+                where that is what :meth:`decode` does by itself, and ``dense`` otherwise. An implicit function that
+                was trained on its finest grid alone has learnt nothing between the cells (docs/resolution.md).
+            max_memory: as in :meth:`decode`.
 
         Raises:
             ValueError: for points of another shape, or (looked at on the CPU alone) not finite.
+            ConfigError: for an unknown mode, or ``adaptive``, which is for grids.
         """
+        dense = self._asks_at_points(mode)
+        batch, cells = features.maps[0].shape[0], (features.maps[0].shape[-2], features.maps[0].shape[-1])
         if self.implicit is not None:
-            return self.implicit.at(features.maps, points, max_memory=max_memory)
+            at = partial(self.implicit.at, features.maps, max_memory=max_memory)
+            return at(points) if dense else answers_at(points, batch, partial(between_cells, at, cells))
         ask: Callable[[Tensor], Tensor]
-        if self.point_values:
+        if dense and self.point_values:
             ask, values = partial(self.answer_points, features), self.point_values
         else:
             ask, values = partial(sample_at, self.native(features)), 4 + 3 * len(self.classes)
         if not (self.training or in_one(features)):
             ask = self.pointwise(features, ask, values, max_memory).points
-        return answers_at(points, features.maps[0].shape[0], ask)
+        return answers_at(points, batch, ask)
 
     def answer_grid(self, features: Features, size: tuple[int, int] | None = None) -> Tensor:
         """Logits on the grid of the finest map for None, else ``decode(features, size, "dense")``."""
@@ -146,8 +158,7 @@ class Segmentor(SegmentationNetwork):
         self, features: Features, size: tuple[int, int] | None, mode: Mode, box: Box | None, effort: float
     ) -> tuple[PixelAxis, PixelAxis, Mode]:
         """Rows and columns of the answer, and the mode that applies. Raises ConfigError."""
-        if mode not in get_args(Mode):
-            raise ConfigError(f'unknown mode "{mode}": {did_you_mean(mode, get_args(Mode))}')
+        _check_mode(mode)
         if not 0 <= effort <= 1:
             raise ConfigError(f"effort must be within 0 … 1, got {effort}")
         if size is None:
@@ -161,6 +172,13 @@ class Segmentor(SegmentationNetwork):
         if mode == "adaptive" and (len(self.classes) == 1 or features.maps[0].is_meta):  # nothing to doubt
             mode = "resized"
         return rows, columns, (mode if self.implicit is not None or self.point_values else "resized")
+
+    def _asks_at_points(self, mode: Mode) -> bool:
+        """Whether points are asked themselves. Raises ConfigError."""
+        _check_mode(mode)
+        if mode == "adaptive":
+            raise ConfigError('mode "adaptive" chooses among the pixels of a grid; at points take "dense" or "resized"')
+        return mode == "dense" or (mode == "auto" and self.auto_mode != "resized")
 
     def optimized(self) -> Segmentor:
         """A copy for evaluation that gives the same answers faster: see :func:`featalign.models.folding.folded`.
@@ -176,6 +194,11 @@ class Segmentor(SegmentationNetwork):
     def push_to_hub(self, name: str, *, private: bool = False, card: ModelCard | None = None) -> str:
         """Put this network and a model card on the hub; see :func:`featalign.models.sharing.push_to_hub`."""
         return push_to_hub(self, name, private=private, card=card)
+
+
+def _check_mode(mode: Mode) -> None:
+    if mode not in get_args(Mode):
+        raise ConfigError(f'unknown mode "{mode}": {did_you_mean(mode, get_args(Mode))}')
 
 
 def _pixels(size: tuple[int, int], box: Box) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from featalign.inference import Predictor
 from featalign.inference.objects import Objects
 from featalign.inference.panoptic import Segments, find
 from featalign.models import Detector, Segmentor
+from featalign.models.network import Mode
 from featalign.serve.problems import CannotError
 from featalign.serve.question import Question
 from featalign.serve.sessions import Kept
@@ -76,18 +77,23 @@ class Encode:
 
 @dataclass(frozen=True)
 class Ask:
-    """Points (n, 2), (x, y) in [0, 1], to the probabilities (n, K) of the classes there."""
+    """Points (n, 2), (x, y) in [0, 1], to the probabilities (n, K) of the classes there.
+
+    ``mode``: how the model answers for whole images; what ``adaptive`` would choose among has no meaning at points.
+    """
 
     model: Segmentor
     kept: Kept
+    mode: Mode
 
     def __call__(self, queries: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
         return [self._ask(torch.from_numpy(points)) for points in queries]
 
     def _ask(self, points: Tensor) -> NDArray[np.float32]:
         device = self.kept.features.maps[0].device
+        mode = "auto" if self.mode == "adaptive" else self.mode
         with torch.inference_mode():
-            logits = self.model.query(self.kept.features, points[None].to(device))
+            logits = self.model.query(self.kept.features, points[None].to(device), mode)
         return logits[0].float().softmax(0).T.cpu().numpy()
 
 

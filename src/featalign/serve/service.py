@@ -146,7 +146,8 @@ class Service:
     async def query(self, image: str, points: Sequence[tuple[float, float]]) -> tuple[Kept, NDArray[np.float32]]:
         """What is kept under the id ``image``, and the probabilities (n, K) at points (x, y) in [0, 1]."""
         kept = self.sessions.get(image)
-        ask = Ask(segmentor(kept.model, self.models[kept.model]), kept)
+        predictor = self.models[kept.model]
+        ask = Ask(segmentor(kept.model, predictor), kept, predictor.mode)
 
         async def answer(place: Place) -> NDArray[np.float32]:
             return await place.submit(ask, np.asarray(points, dtype=np.float32), key=object(), cost=0)

@@ -60,7 +60,7 @@ def objective(
         main = costs.main(logits, labels)
         if training.query == "uncertain":
             points = uncertain_points(logits)
-            main = main + costs.main(model.query(features, points), labels_at(masks, points))
+            main = main + costs.main(model.query(features, points, "dense"), labels_at(masks, points))
     auxiliary_logits = model.auxiliary_logits(features) if loss.auxiliary_weight > 0 else None
     if auxiliary_logits is None:
         return Objective(main, main.detach(), None)

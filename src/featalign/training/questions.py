@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from featalign.errors import ConfigError
 from featalign.metrics import boundary_band
 from featalign.models import Features, Segmentor
 from featalign.training.recipe import TrainingRecipe
@@ -44,7 +45,22 @@ def ask(
         ignored = model.classes.ignore_index
         near = boundary_band(masks, recipe.boundary_radius, ignored)
         points = moved_into(near, points, share=recipe.boundary_share)
-    return model.query(features, points), labels_at(masks, points)
+    return model.query(features, points, "dense"), labels_at(masks, points)
+
+
+def require_taught(model: Segmentor, recipe: TrainingRecipe) -> None:
+    """Refuse a recipe that never asks between the cells a network that by itself answers there.
+
+    Raises:
+        ConfigError: naming the question that it needs.
+    """
+    if model.auto_mode == "resized" or recipe.query != "grid" or recipe.query_stride < PUBLISHED_STRIDE:
+        return
+    why, needed = ("it has a point head", "uncertain") if model.implicit is None else ("its codes are blended", "mixed")
+    raise ConfigError(
+        f"training.query: grid teaches a network nothing between the cells of its finest map, where this one answers "
+        f"by itself ({why}); set training.query to {needed}"
+    )
 
 
 def asks_at_points(query: str, step: int) -> bool:

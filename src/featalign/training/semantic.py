@@ -18,6 +18,7 @@ from featalign.training.determinism import drawn_images
 from featalign.training.judging import Judge, PixelJudge
 from featalign.training.module import Learner
 from featalign.training.network import Network
+from featalign.training.questions import require_taught
 from featalign.training.recipe import DataRecipe, Recipe
 from featalign.training.splits import Splits, check_files, open_splits
 
@@ -37,7 +38,9 @@ class SemanticTask:
         check_files(root, recipe, console=console)
 
     def build(self, recipe: Recipe, splits: Splits, *, pretrained: bool) -> Segmentor:
-        return build_model(recipe, splits.classes, pretrained=pretrained)
+        model = build_model(recipe, splits.classes, pretrained=pretrained)
+        require_taught(model, recipe.training)
+        return model
 
     def learner(self, model: Network, recipe: Recipe, *, class_weights: Tensor | None) -> Learner:
         return Learner(cast(Segmentor, model), recipe, class_weights=class_weights)
