@@ -17,6 +17,7 @@ from PIL import Image
 
 from featalign.cli import main
 from featalign.models import create_model, save_model
+from featalign.training import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +266,17 @@ def test_what_parts_cannot_do_is_said_in_a_line(folder, tmp_path, monkeypatch, c
         assert segment(monkeypatch, folder, image, "--out", tmp_path / "out", "--parts", *options) == 2
         message = capsys.readouterr().err
         assert message.startswith("featalign: ") and part in message and message.count("\n") == 1, message
+
+
+@pytest.mark.parametrize(
+    ("query", "mode", "said"), [("grid", "dense", True), ("mixed", "dense", False), ("grid", "auto", False)]
+)
+def test_says_what_training_never_asked(folder, tmp_path, monkeypatch, capsys, query, mode, said):
+    run = tmp_path / "run"
+    shutil.copytree(folder / "model", run / "model")
+    (run / "recipe.yaml").write_text(Recipe().with_overrides([f"training.query={query}"]).to_yaml())
+    arguments = ["featalign", "predict", run, folder / "images/0.png", "--out", tmp_path / "out", "--mode", mode]
+    monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert ("note: this run's training.query is grid" in capsys.readouterr().err) == said

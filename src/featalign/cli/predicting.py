@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from featalign.cli.console import conclude, parse_size, progress
+from featalign.cli.console import conclude, err, parse_size, progress
 from featalign.cli.options import parse_bytes, parse_scales
 from featalign.data import DEFAULT_MAX_PIXELS
 from featalign.errors import ConfigError
@@ -18,7 +19,10 @@ from featalign.inference.image_files import Job
 from featalign.inference.listing import Shard
 from featalign.inference.predictor import Precision
 from featalign.inference.views import Published
+from featalign.models import Segmentor
 from featalign.models.network import Mode
+from featalign.training import load_recipe
+from featalign.training.questions import teaches_between_cells
 
 
 def predictor(
@@ -37,8 +41,11 @@ def predictor(
     max_pixels: int | None,
 ) -> Predictor:
     """The predictor that a command's options describe. Raises ConfigError or WeightsError."""
+    network = load_network(run)
+    if mode in ("dense", "adaptive") and isinstance(network, Segmentor):
+        _note_untaught(run, network)
     return Predictor(
-        load_network(run),
+        network,
         device=device,
         precision=precision,
         mode=mode,
@@ -51,6 +58,20 @@ def predictor(
         max_memory=parse_bytes(max_memory),
         max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
     )
+
+
+def _note_untaught(run: Path, network: Segmentor) -> None:
+    """Say so where a network is to be asked what its training never asked it."""
+    function, file = network.implicit, run / "recipe.yaml"
+    if function is None or function.position is None or not file.is_file():
+        return
+    with suppress(ConfigError):  # of a recipe that cannot be read nothing is known
+        if not teaches_between_cells(load_recipe(file).training):
+            err.print(
+                "note: this run's training.query is grid: its position codes have learnt nothing between the cells of "
+                "the finest map, where this mode asks them; auto and resized ask at the cells",
+                markup=False,
+            )
 
 
 Engine = Literal["local", "ray"]

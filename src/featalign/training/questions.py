@@ -54,13 +54,18 @@ def require_taught(model: Segmentor, recipe: TrainingRecipe) -> None:
     Raises:
         ConfigError: naming the question that it needs.
     """
-    if model.auto_mode == "resized" or recipe.query != "grid" or recipe.query_stride < PUBLISHED_STRIDE:
+    if model.auto_mode == "resized" or teaches_between_cells(recipe):
         return
     why, needed = ("it has a point head", "uncertain") if model.implicit is None else ("its codes are blended", "mixed")
     raise ConfigError(
         f"training.query: grid teaches a network nothing between the cells of its finest map, where this one answers "
         f"by itself ({why}); set training.query to {needed}"
     )
+
+
+def teaches_between_cells(recipe: TrainingRecipe) -> bool:
+    """Whether the network is ever asked between the cells of its finest map."""
+    return recipe.query != "grid" or recipe.query_stride < PUBLISHED_STRIDE
 
 
 def asks_at_points(query: str, step: int) -> bool:
