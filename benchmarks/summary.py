@@ -34,8 +34,12 @@ class Claim(NamedTuple):
 
 CLAIMS = [
     Claim("IFA, against bilinear resampling", "ifa", "bilinear", "+1.5 (IFA, Table 1)"),
-    Claim("the same after 3,000 iterations", "ifa", "bilinear", iterations=3000),
-    Claim("IFA with blended codes and points near boundaries, against the same", "ifa_blended_boundary", "bilinear"),
+    Claim("the same, after 3,000 iterations", "ifa", "bilinear", iterations=3000),
+    Claim(
+        "IFA with blended codes and points near boundaries, against bilinear resampling",
+        "ifa_blended_boundary",
+        "bilinear",
+    ),
     Claim("AlignFA, against plain addition", "alignfa", "fpn_add"),
     Claim("of that, its offsets", "alignfa", "alignfa_none", "+1.1 (AlignSeg, Table 2)"),
     Claim("FaPN, against plain addition", "fapn", "fpn_add", "+2.6, +2.3 (FaPN, Tables 1, 2)"),
