@@ -31,6 +31,7 @@ PAIRS = [  # a row, and the one that it varies (another fuse, head, question in 
     ("fapn_slow_offsets", "fapn_none"),
     ("fapn_slow_offsets", "fapn"),
     ("fapn_slow_offsets", "fpn_add"),
+    ("fapn_slow_offsets", "smp_fpn"),
     ("fapn", "fapn_no_fsm"),
     ("fapn", "fpn_add"),
     ("fapn_none", "fpn_add"),
