@@ -123,7 +123,7 @@ class Segmentor(SegmentationNetwork):
             ValueError: for points of another shape, or (looked at on the CPU alone) not finite.
             ConfigError: for an unknown mode, or ``adaptive``, which is for grids.
         """
-        dense = self._asks_at_points(mode)
+        dense = self._asked_itself(mode)
         batch, cells = features.maps[0].shape[0], (features.maps[0].shape[-2], features.maps[0].shape[-1])
         if self.implicit is not None:
             at = partial(self.implicit.at, features.maps, max_memory=max_memory)
@@ -173,8 +173,8 @@ class Segmentor(SegmentationNetwork):
             mode = "resized"
         return rows, columns, (mode if self.implicit is not None or self.point_values else "resized")
 
-    def _asks_at_points(self, mode: Mode) -> bool:
-        """Whether points are asked themselves. Raises ConfigError."""
+    def _asked_itself(self, mode: Mode) -> bool:
+        """Whether a point is asked itself, and not the cells around it. Raises ConfigError."""
         _check_mode(mode)
         if mode == "adaptive":
             raise ConfigError('mode "adaptive" chooses among the pixels of a grid; at points take "dense" or "resized"')
@@ -197,6 +197,7 @@ class Segmentor(SegmentationNetwork):
 
 
 def _check_mode(mode: Mode) -> None:
+    """Raises ConfigError for what is no mode, with the nearest spelling."""
     if mode not in get_args(Mode):
         raise ConfigError(f'unknown mode "{mode}": {did_you_mean(mode, get_args(Mode))}')
 
