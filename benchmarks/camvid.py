@@ -128,6 +128,25 @@ BUDGETS: dict[str, dict[str, Any]] = {
         **PRETRAINED,
         "training": {**PRETRAINED["training"], "iterations": 3000, "validate_every": 1000},
     },
+    "pretrained-published": {  # learns as IFA's paper and its code have it, but for the crop, the batch and the length
+        **SHORT,
+        "backbone": imagenet.BACKBONE,
+        "data": {**SHORT["data"], "jitter": 0.0, "scales": [0.5, 2.0]},
+        "training": {
+            "iterations": 1000,
+            "batch": 8,
+            "optimizer": "sgd",
+            "lr": 0.01,
+            "head_lr_multiplier": 10.0,
+            "momentum": 0.9,
+            "weight_decay": 0.0005,
+            "decay_norms": True,
+            "schedule": "poly",
+            "power": 0.9,
+            "validate_every": 500,
+        },
+        "loss": {"auxiliary_weight": 0.4},
+    },
     "long": {  # to convergence on a GPU
         "backbone": "resnet18",
         "width": 128,
@@ -140,12 +159,15 @@ BUDGETS: dict[str, dict[str, Any]] = {
 def recipe(
     row: str, budget: dict[str, Any], seed: int, *, precision: str = "bf16", weights: Path | None = None
 ) -> Recipe:
-    """The one recipe with the model of ``row``. Hard examples as IFA has them; no auxiliary head: peers have none."""
+    """The one recipe with the model of ``row``. Hard examples as IFA has them.
+
+    No auxiliary head, for peers have none, unless the budget says so.
+    """
     pretrained = False if weights is None else str(weights)
     model = {"backbone": budget["backbone"], "width": budget["width"], "pretrained": pretrained, **ROWS[row]}
     asked = TRAINING.get(row, {"query": "grid"})
     training = {**budget["training"], "precision": precision, **asked, "seed": seed, "checkpoint_every": 200}
-    loss = {"auxiliary_weight": 0.0, **LOSS.get(row, {})}
+    loss = {"auxiliary_weight": 0.0, **budget.get("loss", {}), **LOSS.get(row, {})}
     return Recipe.from_content({"model": model, "data": budget["data"], "training": training, "loss": loss})
 
 
