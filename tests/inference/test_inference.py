@@ -69,6 +69,15 @@ def test_mirrored_views_are_images_too(shape, kind):
         np.testing.assert_array_equal(as_images(view)[0].permute(1, 2, 0).numpy(), view)
 
 
+def test_arrays_that_may_only_be_read_are_taken_in_silence(recwarn):
+    torch.set_warn_always(True)  # else torch says it once, perhaps before this test
+    try:
+        as_images(np.asarray(Image.new("RGB", (7, 5))))
+    finally:
+        torch.set_warn_always(False)
+    assert not recwarn.list
+
+
 def test_unknown_devices_are_refused():
     with pytest.raises(ConfigError, match="cannot be used"):
         choose_device("cuda:99")

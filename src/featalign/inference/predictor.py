@@ -226,6 +226,8 @@ def _checked_effort(effort: float | None, mode: Mode, model: Network) -> float:
 def as_images(pixels: NDArray[np.integer]) -> Tensor:
     """(H, W, C) to (1, C, H, W): uint8, or float32 for the deeper ones that torch hardly calculates with."""
     array = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
-    if min(array.strides) < 0:  # of an axis of length 1, which counts as contiguous but which torch does not take
+    # torch takes no negative stride, not even of an axis of length 1, which counts as contiguous; and it warns of what
+    # may only be read, as what `np.asarray` makes of PIL's images.
+    if min(array.strides) < 0 or not array.flags.writeable:
         array = array.copy()
     return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]
