@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from featalign.cli import main
+from featalign.cli.optimizing import advise
+from featalign.inference.optimizing import Form, Optimized
 from featalign.models import create_model, load_model, save_model
 
 
@@ -41,7 +43,7 @@ def test_measures_and_stores_a_model_like_any_other(monkeypatch, capsys, tmp_pat
     assert 0 < forms[1]["difference"] < 1e-4 and forms[1]["equal"] > 0.999
     assert forms[1]["difference"] < forms[2]["difference"] < 0.1
     assert all(form["seconds"] > 0 for form in forms)
-    assert f"use: featalign predict {tmp_path / 'fast'}" in out and "equal labels" in out
+    assert "use: featalign predict" in out and "equal labels" in out
     assert load_model(tmp_path / "fast").folded
 
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (45, 70, 3), np.uint8)).save(tmp_path / "a.png")
@@ -53,6 +55,22 @@ def test_measures_and_stores_a_model_like_any_other(monkeypatch, capsys, tmp_pat
 
     assert run(monkeypatch, "optimize", tmp_path / "fast") == 2
     assert "folded already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "output", "use"),
+    [
+        ((1, 2, 3), Path("fast"), "run"),
+        ((2, 1, 3), Path("fast"), "fast"),
+        ((3, 2, 1), Path("fast"), "fast --precision bf16"),
+        ((3, 2, 1), None, "DIR --precision bf16; --out DIR writes it"),
+    ],
+)
+def test_what_is_advised_is_the_form_that_was_measured(capsys, seconds, output, use):
+    kinds = (("as it is", "fp32"), ("norms folded, channels last", "fp32"), ("and under bf16", "bf16"))
+    forms = [Form(*kind, time, difference=0.0, equal=1.0) for kind, time in zip(kinds, seconds, strict=True)]
+    advise(Optimized(create_model("fpn", classes=3, backbone="resnet10t", width=16), forms), 0.01, Path("run"), output)
+    assert capsys.readouterr().out.splitlines()[-1] == f"use: featalign predict {use}"
 
 
 @pytest.mark.parametrize(

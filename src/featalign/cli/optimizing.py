@@ -16,13 +16,18 @@ def show(found: Optimized) -> None:
     )
 
 
-def advise(found: Optimized, tolerance: float, model: Path) -> None:
-    """The fastest form with at most a share ``tolerance`` of the labels changed, and how ``model`` is used so."""
+def advise(found: Optimized, tolerance: float, run: Path, output: Path | None) -> None:
+    """The fastest form with at most a share ``tolerance`` of the labels changed, and how it is used.
+
+    ``run``: the model as it is. ``output``: where the prepared one was written; None if it was not.
+    """
     best = found.fastest(tolerance)
+    model = run if best is found.forms[0] else output or "DIR"
+    unwritten = "; --out DIR writes it" if model == "DIR" else ""
     option = "" if best.precision == "fp32" else f" --precision {best.precision}"
     compiled = "; to compile: model.get_submodule('backbone').compile(dynamic=True)" if "compile" in best.name else ""
     out.print(f"fastest with at most {100 * tolerance:g} % of the labels changed: {best.name}")
-    out.print(f"use: featalign predict {model}{option}{compiled}")
+    out.print(f"use: featalign predict {model}{option}{unwritten}{compiled}")
 
 
 def _row(form: Form, base: Form) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def optimize(
     if output is not None:
         save_model(model.optimized(), output)
         out.print(f"written: {output}")
-    advise(found, tolerance, output or run)
+    advise(found, tolerance, run, output)
     save_json(json, {"size": list(shape), "forms": [asdict(form) for form in found.forms]})
 
 
