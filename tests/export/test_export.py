@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import featalign.export.targets as targets
 from featalign.cli.exporting import show
+from featalign.data import normalize
 from featalign.errors import ConfigError, DataError, ExportError, FeatalignError, WeightsError
 from featalign.export import Exported, ExportedModel, export_model, is_exported, load_exported
 from featalign.export.exporting import _beside
@@ -175,13 +179,22 @@ def test_a_missing_package_is_named_with_the_cure(ifa, monkeypatch, tmp_path):
         export_model(ifa, tmp_path / "a.onnx", to="onnx")
 
 
-def test_openvino_answers_other_programs_as_it_was_compared_once_they_ask_for_float32(ifa, tmp_path):
-    openvino = pytest.importorskip("openvino")
-    export_model(ifa, tmp_path / "a.xml", to="openvino")
-    compiled = openvino.Core().compile_model(tmp_path / "a.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    pixels, size = np.full((1, 3, 65, 65), 99, np.uint8), np.array([70, 80])
-    ours = load_exported(tmp_path / "a.xml").logits(torch.from_numpy(pixels), (70, 80))
-    np.testing.assert_allclose(compiled({"images": pixels, "size": size})[0], ours, atol=1e-6)
+def test_the_programs_of_the_page_run_without_this_library(ifa, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    programs = dict(zip(SUFFIX, re.findall(r"^```python\n(.*?)^```", page, re.M | re.S), strict=True))
+    for to in programs:
+        written(ifa, tmp_path, to)
+    image = np.random.default_rng(0).integers(0, 256, (70, 99, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "photo.jpg", "PNG")
+    kept = [f"{text}np.save('{to}', logits)\nassert facts['mode'] == 'dense'" for to, text in programs.items()]
+    alone = "import sys; assert 'featalign' not in sys.modules"
+    text = "\n".join([*kept, alone]).replace("1080, 1920", "90, 110")
+    subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True)
+    with torch.inference_mode():
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+        wanted = ifa(normalize(pixels, ifa.normalization), (90, 110)).numpy()
+    for to in programs:
+        np.testing.assert_allclose(np.load(tmp_path / f"{to}.npy"), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("to", ["openvino", "onnx"])
