@@ -28,6 +28,12 @@ def test_sizes_in_the_document(client):
     ] * 2
 
 
+def test_forms_in_the_document_have_no_further_fields(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    forms = {name: schema for name, schema in schemas.items() if "image" in schema["properties"]}
+    assert len(forms) == 3 and all(schema["additionalProperties"] is False for schema in forms.values())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("token", [None, "a-token-for-tests"])
 def test_schemathesis_finds_nothing(tmp_path, token):

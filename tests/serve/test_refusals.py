@@ -80,7 +80,8 @@ def test_images(client, send, name):
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"size": "0x5"}, "size"),
+        ({"size": "0x5"}, "size: expected HEIGHTxWIDTH like 1080x1920, in whole numbers from 1 to 99999 (got '0x5')"),
+        ({"input_size": "small"}, "input_size: expected HEIGHTxWIDTH"),
         ({"size": "-1x5"}, "size"),
         ({"size": "9x9x9"}, "size"),
         ({"scales": "99"}, "scales"),
@@ -89,6 +90,7 @@ def test_images(client, send, name):
         ({"flip": "perhaps"}, "flip"),
         ({"output": "pdf"}, "output"),
         ({"simplify": "-1", "output": "json"}, "simplify"),
+        ({"sise": "9x9"}, 'no parameter "sise"; did you mean "size"?'),
     ],
 )
 def test_parameters(client, send, parameters, reason):
@@ -98,10 +100,24 @@ def test_parameters(client, send, parameters, reason):
 
 def test_no_image(client):
     response = client.post("/v1/segment")
-    assert (response.status_code, response.json()["detail"]) == (422, "image: Field required")
+    assert response.status_code == 422 and response.json()["detail"].startswith("image: no file; send it as the field")
+    response = client.post("/v1/segment", files={"image": (None, "street.jpg")})
+    assert response.json()["detail"] == "image: expected a file, as curl -F image=@FILE sends it (got 'street.jpg')"
     assert client.post("/v1/segment", content=b"x", headers={"Content-Type": "image/png"}).status_code == 422
     broken = client.post("/v1/segment", content=b"x", headers={"Content-Type": "multipart/form-data; boundary=b"})
     assert broken.status_code in (400, 422)
+
+
+def test_what_would_be_left_out_is_refused(client, png):
+    parts = {
+        'no field "size"': [("image", png), ("size", b"9x9")],
+        'no field "picture"': [("picture", png)],
+        "2 images, expected one": [("image", png), ("image", png)],
+    }
+    for reason, files in parts.items():
+        response = client.post("/v1/segment", files=files)
+        assert response.status_code == 422 and reason in response.json()["detail"], response.text
+    assert client.get("/v1/models?model=a").json()["detail"] == 'no parameter "model"; this path takes none'
 
 
 @pytest.mark.parametrize(
@@ -140,8 +156,9 @@ def test_large_bodies(serve, send, png):
 
 
 def test_unknown_paths_and_methods(client):
-    assert client.get("/v1/nothing").json() == {"detail": "Not Found"}
+    assert client.get("/v1/nothing").json() == {"detail": "no path /v1/nothing; /docs lists what there is"}
     response = client.get("/v1/segment")
+    assert response.json() == {"detail": "this path does not take GET; /docs lists what there is"}
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 

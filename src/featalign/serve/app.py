@@ -23,9 +23,18 @@ from featalign.serve.problems import RequestError
 from featalign.serve.routes import open_router, router
 from featalign.serve.service import Service
 from featalign.serve.settings import Settings
+from featalign.serve.spelling import known_names
 from featalign.version import __version__
 
 _log = logging.getLogger("featalign.serve")
+_A_SIZE = "expected HEIGHTxWIDTH like 1080x1920, in whole numbers from 1 to 99999"
+_PLAINLY = {
+    ("image", "missing"): "no file; send it as the field image of a form, as curl -F image=@FILE does",
+    ("image", "value_error"): "expected a file, as curl -F image=@FILE sends it",
+    ("size", "string_pattern_mismatch"): _A_SIZE,
+    ("input_size", "string_pattern_mismatch"): _A_SIZE,
+}
+"""Faults by place and kind, where the usual words do not say what to do."""
 
 
 def create_app(
@@ -62,8 +71,10 @@ def create_app(
     )
     app.state.service = service
     # The guard asks for the token, before the body is received; this tells the document so.
-    app.include_router(router, dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.token else [])
+    bearer = [Depends(HTTPBearer(auto_error=False))] if settings.token else []
+    app.include_router(router, dependencies=[*bearer, Depends(known_names)])
     app.include_router(open_router)
+    _close_forms(app)
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -72,6 +83,13 @@ def create_app(
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Measured, metrics=service.metrics)
     return app
+
+
+def _close_forms(app: FastAPI) -> None:
+    """The document says what :func:`~featalign.serve.spelling.known_names` holds: forms have no further fields."""
+    for name, schema in app.openapi()["components"]["schemas"].items():
+        if name.startswith("Body_"):  # as FastAPI calls them
+            schema["additionalProperties"] = False
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -87,7 +105,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 def _fault(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "json_invalid":
         return f"body: no valid JSON at character {fault['loc'][1]} ({fault['ctx']['error']})"
-    return f"{_place(fault['loc'])}: {fault['msg']}{_got(fault.get('input'))}"
+    place = _place(fault["loc"])
+    return f"{place}: {_PLAINLY.get((place, fault['type']), fault['msg'])}{_got(fault.get('input'))}"
 
 
 def _place(location: tuple[int | str, ...]) -> str:
@@ -100,7 +119,9 @@ def _got(value: object) -> str:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    answer = problem(error.status_code, str(error.detail))
+    known = {404: f"no path {request.url.path[:60]}", 405: f"this path does not take {request.method[:60]}"}
+    said = known.get(error.status_code)
+    answer = problem(error.status_code, f"{said}; /docs lists what there is" if said else str(error.detail))
     answer.headers.update(error.headers or {})
     return answer
 
