@@ -105,6 +105,13 @@ def broken(self, images, size):
     raise RuntimeError("Exception from somewhere.cpp:12:\nindices out of bounds")
 
 
+def test_images_that_are_not_there_are_missed_before_the_work(ifa, monkeypatch, tmp_path):
+    monkeypatch.setattr("featalign.export.exporting.trace", None)
+    with pytest.raises(DataError, match="nowhere: no such file or folder"):
+        export_model(ifa, tmp_path / "a.pt2", to="torch", images=tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_fails_when_it_is_run_is_refused_and_removed(monkeypatch, tmp_path):
     monkeypatch.setattr("featalign.export.torch_file.TorchFile.run", broken)
     with pytest.raises(

@@ -76,12 +76,13 @@ def export_model(
     _check(path, target, precision, mode, quantization)
     model = model.eval()
     info = _info(model, size, precision, mode)
+    pixels = trial_images(images, info)  # before the file, which can take minutes
     with _beside(path) as draft:
         with _refusing(model, info, target):
             _write(model, info, target, draft)
         if quantization is not None:
             quantize(draft, target.name, info, quantization.calibration)
-        exported, pixels = load_exported(draft), trial_images(images, info)
+        exported = load_exported(draft)
         with _refusing(model, info, target):
             comparisons = _compared(model, exported, pixels)
         drop = None if quantization is None else _judged(model, exported, quantization, progress)
