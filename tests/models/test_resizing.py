@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torchvision.models.detection.roi_heads import project_masks_on_boxes
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from featalign.models import create_detector
 from featalign.models.point_masks import mask_shares
@@ -68,6 +69,31 @@ def test_masks_keep_their_place_when_images_are_resized(size):
     (answer,) = transform.eval().postprocess([found], batch.image_sizes, [(40, 48)])
     torch.testing.assert_close(answer["boxes"], BOXES[:2])
     assert (overlap(answer["masks"][:, 0] >= 0.5, masks[:2].bool()) > (0.7 if min(size) < 40 else 0.9)).all()
+
+
+@pytest.mark.parametrize("size", [(50, 80), (333, 217), (97, 1)])
+def test_images_are_resized_as_by_torchvision(size):
+    """Several sizes are drawn as there, too."""
+    ours = Resizing([48, 61, 75], 100, **STATISTICS)
+    theirs = GeneralizedRCNNTransform([48, 61, 75], 100, *STATISTICS.values())
+    image, boxes = torch.rand(3, *size), torch.tensor([[0.0, 0.0, size[1], size[0] / 3]])
+    for train in (True, True, True, False):
+        results = []
+        for transform in (ours, theirs):
+            torch.manual_seed(0)
+            results.append(transform.train(train)([image], [{"boxes": boxes}]))
+        (batch, (target,)), (reference, (expected,)) = results
+        assert batch.image_sizes == reference.image_sizes
+        assert torch.equal(batch.tensors, reference.tensors) and torch.equal(target["boxes"], expected["boxes"])
+
+
+def test_a_strip_keeps_a_row():
+    """torchvision would leave it without any: 2 rows of 700 columns at a seventh."""
+    transform = Resizing([48], 100, **STATISTICS).train()
+    target = {"boxes": torch.tensor([[0.0, 0.0, 350.0, 2.0]]), "masks": torch.ones(1, 2, 700, dtype=torch.uint8)}
+    batch, (resized,) = transform([torch.rand(3, 2, 700)], [target])
+    assert batch.image_sizes == [(1, 100)] and resized["masks"].shape == (1, 1, 100)
+    torch.testing.assert_close(resized["boxes"], torch.tensor([[0.0, 0.0, 50.0, 1.0]]))
 
 
 @pytest.mark.parametrize(("point_head", "shift"), [(False, ROI_SHIFT), (True, 0.0)])

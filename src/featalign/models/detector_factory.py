@@ -17,7 +17,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from featalign.align.fapn import Norm
 from featalign.align.fuses import Fuse
 from featalign.backbones import normalization_of
-from featalign.errors import ConfigError, check_count, did_you_mean
+from featalign.errors import ConfigError, check_count, check_counts, did_you_mean
 from featalign.models.box_precision import with_single_boxes
 from featalign.models.detector import Detector, normalized
 from featalign.models.factory import as_classes
@@ -76,6 +76,7 @@ def create_detector(
     Raises:
         ConfigError: for an unknown name, or an option that a part cannot use or lacks.
     """
+    check_count(max_size=max_size, detections=detections)
     kind, sizes = _kind(name, width=width, point_head=point_head), _sizes(min_size)
     named = as_classes(classes)
     apart = _things(name, things, len(named))
@@ -174,10 +175,9 @@ def _sizes(min_size: int | Sequence[int] | None) -> list[int] | None:
     """Those of which training draws one. Raises ConfigError."""
     if min_size is None:
         return None
-    sizes = [min_size] if isinstance(min_size, int) else list(min_size)
-    if not sizes or min(sizes) < 1:
-        raise ConfigError(f"min_size must be a number of pixels, or several; got {min_size}")
-    return sizes
+    sizes = [min_size] if isinstance(min_size, int) else min_size
+    check_counts(min_size=sizes)
+    return list(sizes)
 
 
 def _things(name: str, things: Sequence[int] | None, classes: int) -> list[int] | None:
@@ -208,7 +208,8 @@ def _anchored(name: str, anchors: Sequence[int] | None) -> dict[str, AnchorGener
     kind = _KINDS[name]
     if kind.anchors is None:
         raise ConfigError(f'"{name}" looks for objects without anchors; leave them out')
-    if len(anchors) != _LEVELS or min(anchors) < 1:
+    check_counts(anchors=anchors)
+    if len(anchors) != _LEVELS:
         raise ConfigError(f"anchors must be five sizes in pixels, finest level first, got {tuple(anchors)}")
     thirds = (0, 1, 2) if kind.octave else (0,)
     sizes = tuple(tuple(int(side * 2 ** (third / 3)) for third in thirds) for side in anchors)

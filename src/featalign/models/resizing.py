@@ -48,12 +48,21 @@ class Resizing(GeneralizedRCNNTransform):
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
         if self.keeps_size:
             return image, target
-        masks = None if target is None else target.pop("masks", None)
-        image, target = super().resize(image, target)
-        if target is not None and masks is not None:
-            size = (image.shape[-2], image.shape[-1])
-            target["masks"] = F.interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].byte()
-        return image, target
+        size, shown = (image.shape[-2], image.shape[-1]), self._shown(image)
+        image = F.interpolate(image[None], shown, mode="bilinear", align_corners=False)[0]
+        if target is None:
+            return image, None
+        resized = {**target, "boxes": resize_boxes(target["boxes"], size, shown)}
+        if "masks" in target:
+            resized["masks"] = F.interpolate(target["masks"][:, None].float(), shown, mode="nearest-exact")[:, 0].byte()
+        return image, resized
+
+    def _shown(self, image: Tensor) -> tuple[int, int]:
+        """The size that an image is brought to: torchvision's, but for sides that it would leave without a pixel."""
+        height, width = image.shape[-2:]
+        least = self.torch_choice(self.min_size) if self.training else self.min_size[-1]
+        scale = min(least / min(height, width), self.max_size / max(height, width))
+        return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
 
     def postprocess(
         self, result: list[dict[str, Tensor]], image_shapes: list[Any], original_image_sizes: list[Any]
