@@ -169,6 +169,7 @@ def test_a_fuse_of_ones_own_is_not_stored(tmp_path):
         ("fcos", {"width": 48}, '"fcos" needs a width that is a multiple of 32, got 48'),
         ("fcos", {"point_head": True}, '"fcos" has no masks for a point_head to draw'),
         ("mask_rcnn", {"things": [0]}, '"mask_rcnn" tells the objects of all classes apart'),
+        ("panoptic_fpn", {"things": [0], "classes": 256}, "255 classes apart at most, .*; got 256"),
         ("mask_rcnn", {"detections": -5}, "detections must be a positive whole number, got -5"),
         ("mask_rcnn", {"max_size": 0}, "max_size must be a positive whole number, got 0"),
         ("mask_rcnn", {"min_size": "big"}, "min_size must be positive whole numbers, at least one, got 'big'"),

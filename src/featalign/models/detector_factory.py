@@ -27,7 +27,7 @@ from featalign.models.panoptic_fcn import PanopticFCN
 from featalign.models.panoptic_fpn import PanopticFPN
 from featalign.models.point_masks import draw_by_points
 from featalign.models.resizing import ROI_SHIFT, Resizing
-from featalign.spec import Classes
+from featalign.spec import IGNORE_INDEX, Classes
 
 DetectionName = Literal["faster_rcnn", "mask_rcnn", "retinanet", "fcos"]
 PanopticName = Literal["panoptic_fpn", "panoptic_fcn", "maskformer"]
@@ -59,7 +59,8 @@ def create_detector(
     Args:
         name: ``faster_rcnn``, ``mask_rcnn``, ``retinanet`` or ``fcos``; ``panoptic_fpn``, ``panoptic_fcn`` or
             ``maskformer``.
-        classes: how many, their names, or names with colours; background is none of them.
+        classes: how many, their names, or names with colours; background is none of them. Panoptic networks take 255
+            at most, the number that marks void pixels.
         fuse, backbone, pretrained, in_channels, width, norm, frozen_norms, frozen_levels: of the pyramid, see
             :func:`~featalign.models.pyramid`. Levels and top are those of the detector: strides 4 … 64, or 8 … 128 for
             ``retinanet`` and ``fcos``; 4 … 128 for ``panoptic_fcn``.
@@ -189,6 +190,10 @@ def _things(name: str, things: Sequence[int] | None, classes: int) -> list[int] 
         return None
     if things is None:
         raise ConfigError(f'"{name}" needs things: the ids of the classes whose objects are told apart')
+    if classes > IGNORE_INDEX:
+        raise ConfigError(
+            f'"{name}" tells {IGNORE_INDEX} classes apart at most, as {IGNORE_INDEX} marks void pixels; got {classes}'
+        )
     if len(set(things)) != len(things) or not all(0 <= label < classes for label in things):
         raise ConfigError(f"things must be different class ids in 0 … {classes - 1}, got {list(things)}")
     return sorted(things)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,22 @@ def test_without_files_of_objects_every_class_is_stuff(tmp_path):
     assert sample["labels"].tolist() == sorted(set(np.unique(pixels[0]["mask"])) - {255})
     with pytest.raises(DataError, match="does not tell objects apart"):
         LabelledObjects(pixels)
+
+
+@pytest.mark.parametrize("ignored", [255, 1000, 65535])
+def test_many_classes_and_any_ignore_index(tmp_path, ignored):
+    """Ids of 16 bits, and a value for void that is none of 8."""
+    root = tmp_path / "many"
+    for kind in ("images", "masks"):
+        (root / "train" / kind).mkdir(parents=True)
+    content = {"classes": [{"id": i, "name": f"class {i}"} for i in range(300)], "ignore_index": ignored}
+    (root / "classes.json").write_text(json.dumps(content))
+    mask = np.repeat(np.array([0, 43, 256, 299, ignored], np.uint16), 8)[:, None].repeat(32, 1)
+    Image.fromarray(mask).save(root / "train" / "masks" / "a.png")
+    Image.fromarray(np.zeros((40, 32, 3), np.uint8)).save(root / "train" / "images" / "a.png")
+    sample = LabelledSegments(open_dataset(root, "train"))[0]
+    assert sample["numbers"].tolist() == [1, 2, 3, 4] and sample["labels"].tolist() == [0, 43, 256, 299]
+    assert sample["segments"][::8, 0].tolist() == [1, 2, 3, 4, 0]
 
 
 def test_transforms(root):

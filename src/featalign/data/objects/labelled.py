@@ -91,18 +91,13 @@ class LabelledSegments(Dataset[PanopticSample]):
             file = self.samples[index].instances
             raise DataError(f"{file}: {objects.shape} (H, W), but the mask has {ids.shape}; both must be of one size")
         alone = np.where(np.isin(ids, self.things), objects, 0).astype(np.int64)
-        keys, segments = np.unique((alone << 8) + ids, return_inverse=True)
-        segments = segments.reshape(ids.shape).astype(np.int64) + 1
-        numbers, labels, crowd = [], [], []
-        for number, key in enumerate(keys.tolist(), start=1):
-            which, label = key >> 8, key & 255
-            if label == self.classes.ignore_index:
-                segments[segments == number] = 0
-                continue
-            numbers.append(number)
-            labels.append(label)
-            crowd.append(label in self.things and not which)
-        return Divided(segments, numbers, labels, crowd)
+        void = ids == self.classes.ignore_index
+        pairs, places = np.unique((alone * len(self.classes) + ids)[~void], return_inverse=True)
+        segments = np.zeros(ids.shape, np.int64)
+        segments[~void] = places + 1
+        which, labels = np.divmod(pairs, len(self.classes))
+        crowd = np.isin(labels, self.things) & (which == 0)
+        return Divided(segments, [*range(1, len(pairs) + 1)], labels.tolist(), crowd.tolist())
 
 
 class LabelledObjects(Dataset[ObjectSample]):
