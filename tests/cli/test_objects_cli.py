@@ -262,6 +262,13 @@ def test_check_data_of_files_of_ones_own(featalign, tmp_path, capsys):
     assert "a path under" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["annotations: 'own/{split.year}.json'", "segments: 'own/{year}'"])
+def test_braces_that_are_no_split(featalign, data, recipes, tmp_path, capsys, option):
+    sets = ("--set", f"data.options={{{option}}}")
+    assert featalign("train", recipes / "panoptic_fpn.yaml", "--data", data, "--out", tmp_path / "run", *sets) == 2
+    assert "braces may hold nothing but split" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_data_without_annotations(featalign, recipes, tmp_path, capsys):
     (tmp_path / "train").mkdir()
     assert featalign("train", recipes / "mask_rcnn.yaml", "--data", tmp_path, "--out", tmp_path / "run") == 2

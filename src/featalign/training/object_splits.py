@@ -25,7 +25,7 @@ from featalign.data.objects import (
     open_panoptic,
     panoptic_transform,
 )
-from featalign.data.objects.splits import Annotated
+from featalign.data.objects.splits import Annotated, of_split
 from featalign.data.opening import open_source
 from featalign.errors import ConfigError, DataError, did_you_mean
 from featalign.training.recipe import DataRecipe
@@ -68,8 +68,7 @@ def open_object_split(
     options = _options(recipe)
     files = object_files(root, recipe, split, kind=kind)
     if kind == "panoptic":
-        segments = options.get("segments")
-        folder = None if segments is None else root / str(segments).format(split=split)
+        folder = _segments_folder(root, options, split)
         return open_panoptic(
             files.annotations, files.images, segments=folder, channels=recipe.channels, transform=transform
         )
@@ -96,7 +95,7 @@ def has_split(root: Path, recipe: DataRecipe, split: str, *, kind: Annotated) ->
     if _labels_pixels(root, recipe, kind=kind):
         return split in list_splits(root, layout=recipe.layout, options=recipe.options)
     if "annotations" in recipe.options:
-        return (root / str(recipe.options["annotations"]).format(split=split)).is_file()
+        return (root / of_split(str(recipe.options["annotations"]), split)).is_file()
     return bool({split, f"{split}2017", f"{split}2014"} & set(list_object_splits(root, kind=kind)))
 
 
@@ -106,8 +105,7 @@ def examine(
     """What is wrong or worth knowing about the files of a split."""
     files, options = object_files(root, recipe, split, kind=kind), _options(recipe)
     if kind == "panoptic":
-        segments = options.get("segments")
-        folder = None if segments is None else root / str(segments).format(split=split)
+        folder = _segments_folder(root, options, split)
         return check_panoptic(
             files.annotations, files.images, segments=folder, channels=recipe.channels, max_pixels=max_pixels
         )
@@ -173,6 +171,12 @@ def _labels_pixels(root: Path, recipe: DataRecipe, *, kind: Annotated) -> bool:
     except (ConfigError, DataError):
         return False
     return True
+
+
+def _segments_folder(root: Path, options: dict[str, Any], split: str) -> Path | None:
+    """Of the PNG files; None for where COCO has it. Raises ConfigError."""
+    segments = options.get("segments")
+    return None if segments is None else root / of_split(str(segments), split)
 
 
 def _options(recipe: DataRecipe) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from featalign.errors import ConfigError, DataError, did_you_mean
 
 Annotated = Literal["instances", "panoptic"]
 
-_ANNOTATIONS = "annotations/{kind}_{split}.json"
 _IMAGES = ("{split}/images", "images/{split}", "{split}", "images")
 _YEARS = ("", "2017", "2014")
 
@@ -45,13 +44,14 @@ def find_objects(
         ConfigError: if a path has other braces than ``{split}``.
     """
     root = Path(root)
-    file = _first(_places(root, split, kind=kind, names=[annotations or _ANNOTATIONS], exact=annotations is not None))
+    named = annotations or f"annotations/{kind}_{{split}}.json"
+    file = _first(_places(root, split, names=[named], exact=annotations is not None))
     if file is None:
         there = list_object_splits(root, kind=kind)
         known = did_you_mean(split, there) if there else f"there is no annotations/{kind}_*.json at all"
         raise DataError(f'{root}: no {kind} of split "{split}"; {known}')
     names = list(_IMAGES) if images is None else [images]
-    folder = _first(_places(root, split, kind=kind, names=names, exact=images is not None), folder=True)
+    folder = _first(_places(root, split, names=names, exact=images is not None), folder=True)
     if folder is None:
         raise DataError(
             f'{root}: no folder of images for split "{split}"; expected one of '
@@ -100,13 +100,17 @@ def _kind(path: Path) -> Annotated:
     return "panoptic" if panoptic else "instances"
 
 
-def _places(root: Path, split: str, *, kind: str, names: list[str], exact: bool) -> Iterator[Path]:
+def of_split(name: str, split: str) -> str:
+    """The path ``name`` with the split where it says ``{split}``. Raises ConfigError for any other braces."""
+    try:
+        return name.format(split=split)
+    except (AttributeError, KeyError, IndexError, ValueError) as error:
+        raise ConfigError(f'"{name}": braces may hold nothing but split, as in {{split}}') from error
+
+
+def _places(root: Path, split: str, *, names: list[str], exact: bool) -> Iterator[Path]:
     for year in ("",) if exact else _YEARS:
-        for name in names:
-            try:
-                yield root / name.format(split=split + year, kind=kind)
-            except (KeyError, IndexError, ValueError) as error:
-                raise ConfigError(f'"{name}": braces may hold nothing but split, as in {{split}}') from error
+        yield from (root / of_split(name, split + year) for name in names)
 
 
 def _first(places: Iterator[Path], *, folder: bool = False) -> Path | None:
