@@ -28,11 +28,13 @@ class DetectionJudge:
         self._rows += coco_results(answer, image_id=batch["image_id"], categories=self._dataset.categories)
 
     def judgement(self, device: torch.device) -> Judgement:
-        truth, rows = self._dataset.truth, gathered(self._rows)
+        parts = gathered([(self._masks, self._rows)])
+        masks = any(has for has, _ in parts)  # a process without an image of its own cannot tell
+        truth, rows = self._dataset.truth, [row for _, rows in parts for row in rows]
         found = {"box": average_precision(truth, rows, kind="bbox")}
-        if self._masks:
+        if masks:
             found["mask"] = average_precision(truth, rows, kind="segm")
-        best = found["mask" if self._masks else "box"]
+        best = found["mask" if masks else "box"]
         row = {"ap": best.ap, **{kind: _means(scores) for kind, scores in found.items()}}
         text = "  ".join(f"{kind} AP {100 * s.ap:.2f} (AP50 {100 * s.ap50:.2f})" for kind, s in reversed(found.items()))
         return Judgement(row, "ap", text)
