@@ -29,8 +29,8 @@ def test_stops_with_step_files_and_the_largest_gradient_before() -> None:
 
 def test_gradient_of_the_first_step() -> None:
     guard = NonFiniteGuard(network(), on_nan="stop")
-    with pytest.raises(FeatalignError, match="the gradient was not finite at step 0 on a; it was the first step"):
-        guard.failed(0, loss=1.0, files=["a"])
+    with pytest.raises(FeatalignError, match="the gradient was not finite at step 1 on a; no step before was good"):
+        guard.failed(1, loss=1.0, files=["a"])
 
 
 def test_skipping_puts_running_statistics_back_and_counts() -> None:

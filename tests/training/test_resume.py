@@ -227,12 +227,14 @@ def test_bad_batch_stops_and_the_last_good_checkpoint_goes_on(tmp_path: Path, ti
     with pytest.raises(FeatalignError, match=r"at step \d on image2; .* with --on-nan skip") as caught:
         go(tmp_path, recipe, Drawn(bad=2))
     step = int(str(caught.value).split(" at step ")[1].split()[0])
-    newest = checkpoints(tmp_path)[-1] if step >= 2 else None
-    assert newest is None or int(newest[5:13]) <= step
+    newest = checkpoints(tmp_path)[-1] if step > 2 else None
+    assert newest is None or int(newest[5:13]) < step
     result, said = go(tmp_path, recipe.with_overrides(["training.on_nan=skip"]), Drawn(bad=2))
     assert result.skipped == 2 and "2 steps were skipped" in said, "8 steps go twice over 4 images"
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [row["files"] for row in rows if row["kind"] == "skipped"] == [["image2"], ["image2"]]
+    skipped = [row for row in rows if row["kind"] == "skipped"]
+    assert [row["files"] for row in skipped] == [["image2"], ["image2"]]
+    assert skipped[0]["step"] == step, "the message and the log count alike"
     assert all(math.isfinite(row["miou"]) for row in rows if row["kind"] == "validation")
     assert json.loads((tmp_path / "metrics.json").read_text())["skipped"] == 2
 

@@ -38,13 +38,13 @@ class NonFiniteGuard:
         self._before = [buffer.clone() for buffer in self._buffers]
 
     def passed(self, step: int, gradient_norm: float) -> None:
-        """Step ``step`` was good."""
+        """Step ``step``, counted from 1 as in the log, was good."""
         self._in_a_row = 0
         if gradient_norm > self._largest[0] and math.isfinite(gradient_norm):
             self._largest = (gradient_norm, step)
 
     def failed(self, step: int, *, loss: float, files: list[str]) -> None:
-        """Step ``step`` has a loss or a gradient that is not finite: put the buffers back, or stop.
+        """Step ``step``, counted likewise, has a loss or a gradient that is not finite: put the buffers back, or stop.
 
         Raises:
             FeatalignError: with the step, the files and the largest gradient norm before, unless steps are skipped.
@@ -76,7 +76,7 @@ class NonFiniteGuard:
 
     def _history(self) -> str:
         norm, step = self._largest
-        return "it was the first step" if step is None else f"largest gradient norm before: {norm:.3g} at step {step}"
+        return "no step before was good" if step is None else f"largest gradient norm before: {norm:.3g} at step {step}"
 
 
 @contextmanager

@@ -72,9 +72,10 @@ class Stepper:
         losses = dict.fromkeys(self._optional) | dict(zip(names, means, strict=True))
         found = Step(losses, float(norm), self._trainee.lr, asked > 0)
         if math.isfinite(means[0]) and (self._scaler is not None or math.isfinite(found.gradient_norm)):
-            self._apply(step, found.gradient_norm)
+            self._apply(step + 1, found.gradient_norm)
             return found
-        return self._leave_out(step, found, files if math.isfinite(means[0]) or not math.isfinite(own_loss) else [])
+        guilty = math.isfinite(means[0]) or not math.isfinite(own_loss)
+        return self._leave_out(step + 1, found, files if guilty else [])
 
     def trainer_state(self) -> dict[str, Any]:
         """State of optimizer, schedule and gradient scaler."""
@@ -114,21 +115,22 @@ class Stepper:
             clip_grads_with_norm_(learning, self._training.gradient_clip, norm)
         return norm
 
-    def _apply(self, step: int, norm: float) -> None:
+    def _apply(self, number: int, norm: float) -> None:
+        """Make step ``number``, counted from 1 as in the log."""
         self._optimizer.step()
         self._trainee.scheduler.step()
         if self._trainee.average is not None:
             self._trainee.average.update_parameters(self._trainee.model)
-        self.guard.passed(step, norm)
+        self.guard.passed(number, norm)
         if self._scaler is not None and self._scaler.get_scale() < 1:
             raise FeatalignError(
-                f"gradients overflow fp16 at step {step}, even unscaled; use training.precision=bf16, or "
+                f"gradients overflow fp16 at step {number}, even unscaled; use training.precision=bf16, or "
                 "lower training.lr"
             )
 
-    def _leave_out(self, step: int, found: Step, files: list[str]) -> Step:
+    def _leave_out(self, number: int, found: Step, files: list[str]) -> Step:
         everyones = gathered(files)
-        self.guard.failed(step, loss=found.losses["loss"] or 0.0, files=everyones)
+        self.guard.failed(number, loss=found.losses["loss"] or 0.0, files=everyones)
         self._trainee.scheduler.step()
         if self._scaler is not None:
             self._scaler.update()
