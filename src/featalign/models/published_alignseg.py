@@ -17,6 +17,7 @@ from featalign.backbones import Pyramid
 from featalign.context.aligncm import AlignCM
 from featalign.errors import WeightsError
 from featalign.models.alignseg import AlignSeg, alignseg
+from featalign.models.storage import filled
 from featalign.ops.warp import Sampling
 from featalign.spec import Classes, Normalization
 
@@ -53,15 +54,15 @@ def load_alignseg(state: Mapping[str, Tensor], *, sampling: Sampling = "correcte
         return _network(state, sampling)
     if "delta_gen1.0.weight" in state:
         align = AlignFA(state["delta_gen1.0.weight"].shape[0], sampling=sampling)
-        return _fill(align, _rename(state, _ALIGN_FA))
+        return filled(align, _rename(state, _ALIGN_FA))
     if "delta_gen.0.weight" in state and "pool.3.weight" in state:
         width, channels = state["pool.3.weight"].shape[:2]
-        return _fill(AlignCM(channels, width, sampling=sampling), _rename(state, _ALIGN_CM))
+        return filled(AlignCM(channels, width, sampling=sampling), _rename(state, _ALIGN_CM))
     if "unify.weight" in state:
         width, channels = state["unify.weight"].shape[:2]
-        return _fill(ResidualConvBlock(channels, width), _rename(state, _RESIDUAL))
+        return filled(ResidualConvBlock(channels, width), _rename(state, _RESIDUAL))
     if state.keys() == _NORM:
-        return _fill(norm_leaky(len(state["weight"])), {f"0.{name}": value for name, value in state.items()})
+        return filled(norm_leaky(len(state["weight"])), {f"0.{name}": value for name, value in state.items()})
     return None
 
 
@@ -91,7 +92,7 @@ def _network(state: State, sampling: Sampling) -> AlignSeg:
         _cut(model.backbone, blocks)
     if model.in_channels == 3:
         model.normalization = _CAFFE_BGR
-    _fill(model, _rename(state, _NETWORK))
+    filled(model, _rename(state, _NETWORK))
     return model
 
 
@@ -155,12 +156,3 @@ def _rename(state: State, prefixes: Prefixes) -> State:
         old = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
         renamed[prefixes.get(old, "") + name.removeprefix(old)] = value
     return renamed
-
-
-def _fill(module: nn.Module, state: State) -> nn.Module:
-    """Load strictly: nothing missing, nothing left over."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"published weights do not fit: {error}") from error
-    return module.eval()

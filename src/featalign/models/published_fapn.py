@@ -22,6 +22,7 @@ from featalign.align.fapn import DeformableConv, FaPNFuse, FeatureSelection, Nor
 from featalign.backbones import Pyramid, freeze_norms
 from featalign.errors import WeightsError
 from featalign.models.feature_pyramid import ExtraLevels, FeaturePyramid, Neck, Subsampled
+from featalign.models.storage import filled
 
 State = dict[str, Tensor]
 _FINE = ("2", "3", "4")  # levels that have a fuse; detectron2 counts them by the power of two of their stride
@@ -74,7 +75,7 @@ def load_fapn(state: Mapping[str, Tensor]) -> nn.Module | None:
     try:
         for marks, build, rename in _PARTS:
             if all(mark in state for mark in marks):
-                return _fill(build(state), {rename(name): _halves(name, value) for name, value in state.items()})
+                return filled(build(state), {rename(name): _halves(name, value) for name, value in state.items()})
     except KeyError as error:
         raise WeightsError(f"published FaPN weights lack {error}") from error
     except ValueError as error:
@@ -179,15 +180,6 @@ def _layer(name: str, published: str, ours: str) -> str:
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> State:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-
-def _fill(module: nn.Module, state: State) -> nn.Module:
-    """Load strictly, in evaluation mode: nothing missing, nothing left over."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"published FaPN weights do not fit: {error}") from error
-    return module.eval()
 
 
 _PARTS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Tensor]], nn.Module], Callable[[str], str]], ...] = (

@@ -16,6 +16,7 @@ from featalign.align import ImplicitFunction
 from featalign.errors import WeightsError
 from featalign.models.factory import create_model
 from featalign.models.fpn import ImplicitDecoder
+from featalign.models.storage import filled
 
 State = dict[str, Tensor]
 _LEVELS = 4
@@ -65,7 +66,7 @@ def _model(state: State) -> nn.Module:
     renamed = {f"backbone.body.{name}": value for name, value in _under(state, "encoder.").items()}
     renamed |= {f"decoder.{name}": value for name, value in _rename_decoder(decoder).items()}
     renamed |= {f"auxiliary.{name}": value for name, value in auxiliary.items()}
-    return _fill(model, renamed)
+    return filled(model, renamed)
 
 
 def _decoder(state: State) -> nn.Module:
@@ -74,13 +75,13 @@ def _decoder(state: State) -> nn.Module:
     aspp = state["aspp.conv2.0.weight"].shape[0] if "aspp.conv2.0.weight" in state else 0
     coarse = state["aspp.conv2.0.weight" if aspp else "head.0.weight"].shape[1]
     function = _empty_function(_under(state, "ifa."), width)
-    return _fill(
+    return filled(
         ImplicitDecoder([*channels, coarse], width=width, aspp=aspp, function=function), _rename_decoder(state)
     )
 
 
 def _function(state: State, *, level_channels: int) -> nn.Module:
-    return _fill(_empty_function(state, level_channels), _rename_function(state, level_channels))
+    return filled(_empty_function(state, level_channels), _rename_function(state, level_channels))
 
 
 def _empty_function(state: State, width: int) -> ImplicitFunction:
@@ -146,12 +147,3 @@ def _out_channels(imnet: State) -> int:
 
 def _under(state: State, prefix: str) -> State:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-
-def _fill(module: nn.Module, state: State) -> nn.Module:
-    """Load strictly: nothing missing, nothing left over."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"published IFA weights do not fit: {error}") from error
-    return module.eval()

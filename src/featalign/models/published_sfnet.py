@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from featalign.align.sfnet import AlignedModule, AlignedModuleV2, SFNetHead
 from featalign.context.psp import PyramidPooling
 from featalign.errors import WeightsError
+from featalign.models.storage import filled
 
 State = dict[str, Tensor]
 _ALIGNED = {
@@ -41,9 +42,9 @@ def load_sfnet(state: Mapping[str, Tensor]) -> nn.Module | None:
         WeightsError: if names or shapes do not fit together.
     """
     if "flow_make.weight" in state:
-        return _fill(_aligned(state), {_rename_aligned(name): value for name, value in state.items()})
+        return filled(_aligned(state), {_rename_aligned(name): value for name, value in state.items()})
     if "fpn_out_align.0.flow_make.weight" in state:
-        return _fill(_head(state), {_rename_head(name): value for name, value in state.items()})
+        return filled(_head(state), {_rename_head(name): value for name, value in state.items()})
     return None
 
 
@@ -86,12 +87,3 @@ def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
     if name not in state:
         raise WeightsError(f'published SFNet weights lack "{name}"')
     return tuple(state[name].shape)
-
-
-def _fill(module: nn.Module, state: State) -> nn.Module:
-    """Load strictly: nothing missing, nothing left over."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"published SFNet weights do not fit: {error}") from error
-    return module.eval()

@@ -15,7 +15,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from featalign.errors import WeightsError
+from featalign.errors import WeightsError, said
 from featalign.files import atomic_path, read_json, write_atomically
 from featalign.models.network import SegmentationNetwork
 from featalign.version import __version__
@@ -111,6 +111,19 @@ def fit_state(model: nn.Module, state: dict[str, Tensor], *, source: str) -> Non
         shown = "; ".join(sorted(faults)[:3])
         raise WeightsError(f"{source}: weights of another model, {len(faults)} tensors do not fit: {shown}")
     model.load_state_dict(state)
+
+
+def filled(module: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+    """``module`` with published weights under its own names, in evaluation mode: nothing missing, nothing left over.
+
+    Raises:
+        WeightsError: with the first names, or shapes, that do not fit.
+    """
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"published weights do not fit {type(module).__name__}: {said(error)}") from error
+    return module.eval()
 
 
 def read_config(path: Path) -> dict[str, Any]:
