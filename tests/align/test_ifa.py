@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import runpy
 from typing import get_args
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from featalign.align import ImplicitFunction, streaming
 from featalign.align.encoding import Encoding
-from featalign.ops import pixel_axes
+from featalign.ops import pixel_axes, pixel_axis
 
 NESTED = [(16, 24), (8, 12), (4, 6), (2, 3)]
 ODD = [(17, 25), (9, 13), (5, 7), (3, 4)]
@@ -131,6 +132,33 @@ def test_tiles_change_nothing(resample, encoding, shapes, size, max_memory):
     whole = model(levels, size)  # with gradients: all at once, by the modules
     with torch.no_grad():
         assert torch.allclose(model(levels, size, max_memory=max_memory), whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+def test_small_tiles_change_nothing(resample, monkeypatch):
+    """As small as a cache would have them for wide hidden layers: cut along both axes, with remainders."""
+    model, levels = build(ODD, resample=resample)
+    model.eval()
+    monkeypatch.setattr(streaming, "_TILE_BYTES", {"cpu": 2 * 8 * model.hidden[0] * 70})
+    whole = model(levels, (50, 41))
+    with torch.no_grad():
+        tiles = list(model.stream(levels).tiles(*pixel_axes((50, 41))))
+        assert {tile.rows.start for tile in tiles} != {0} != {tile.columns.start for tile in tiles}
+        for tile in tiles:
+            assert tile.answers.shape[-2] * tile.answers.shape[-1] <= 70
+            assert torch.allclose(tile.answers, whole[:, :, tile.rows, tile.columns], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("blend", [False, True])
+def test_pixels_in_a_row_never_read_more_cells_than_counted_on(blend):
+    generator = random.Random(0)
+    for _ in range(2000):
+        low, high = sorted(generator.choice([generator.random(), 0.0, 1.0]) for _ in range(2))
+        axis = pixel_axis(generator.randint(1, 60), low, max(high, low + 1e-3) if low < 1 else 1.0)
+        cells, pixels = generator.randint(1, 70), generator.randint(1, axis.length)
+        start = generator.randint(0, axis.length - pixels)
+        read = axis.part(start, start + pixels).reach(cells, blend=blend)
+        assert len(read) <= streaming._most(axis, cells, pixels, blend)
 
 
 @pytest.mark.parametrize("resample", ["nearest", "bilinear"])

@@ -175,15 +175,27 @@ class Stream:
         return level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]).to(self.dtype)
 
     def _tile(self, rows: PixelAxis, columns: PixelAxis) -> tuple[int, int]:
-        """Rows and columns of a tile."""
+        """Rows and columns of a tile: of those that fit, the one with the least first layer per pixel.
+
+        Wide tiles have few relative coordinates; square ones read few cells that their neighbours read too.
+        """
+
+        def first_layer(down: int, across: int) -> tuple[list[int], int]:
+            cells = [_most(rows, h, down, self.blend) * _most(columns, w, across, self.blend) for h, w in self.shapes]
+            period = phases(rows.part(0, down), columns.part(0, across), self.shapes)
+            return cells, period[0] * period[1]
 
         def footprint(down: int, across: int) -> int:
-            cells = [_most(rows, h, down) * _most(columns, w, across) for h, w in self.shapes]
-            period = phases(rows.part(0, down), columns.part(0, across), self.shapes)
-            return self._footprint(down * across, cells, period[0] * period[1])
+            return self._footprint(down * across, *first_layer(down, across))
+
+        def work(tile: tuple[int, int]) -> float:
+            cells, distinct = first_layer(*tile)
+            content = sum(n * level.shape[1] for n, level in zip(cells, self.levels, strict=True))
+            return (self.batch * content + distinct * self.folded.position.shape[0]) / (tile[0] * tile[1])
 
         down, across = fit_tile(rows.length, columns.length, footprint, self.budget)
-        return max(1, min(down, self._preferred // across)), across
+        widths = [-(-across // parts) for parts in (1, 2, 4, 8, 16, 32)]
+        return min(((max(1, min(down, self._preferred // width)), width) for width in widths), key=work)
 
     def _chunks(self, count: int) -> Iterator[slice]:
         """Slices of ``count`` points, each of which may read every cell and have its own relative coordinate."""
@@ -249,6 +261,7 @@ def _half_on_cpu() -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _most(axis: PixelAxis, cells: int, pixels: int) -> int:
+def _most(axis: PixelAxis, cells: int, pixels: int, blend: bool) -> int:
     """Cells that so many pixels in a row read at most."""
-    return min(cells, -(-pixels * axis.step * cells // axis.whole) + 2)
+    borders = -(-(pixels - 1) * axis.step * cells // axis.whole)  # crossed between the first pixel and the last
+    return min(cells, borders + 1 + blend)
