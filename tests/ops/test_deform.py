@@ -110,6 +110,31 @@ def test_values_are_the_naive_sums(options):
     assert torch.allclose(deform_conv(*tensors, **where), naive(*tensors, **where), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("options", [*GEOMETRIES, {"batch": 0}, {"reach": math.nan}], ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_rows_gathered_without_gradients_are_torchvisions_values(options, layout, monkeypatch):
+    monkeypatch.setattr(deform, "WIDE", 1)
+    x, offset, mask, weight, bias = draw(**options)
+    where = geometry(options)
+    with torch.no_grad():
+        assert deform._gathers(x, where["groups"])
+        got = deform_conv(x.contiguous(memory_format=layout), offset, mask, weight, bias, **where)
+    del where["groups"]
+    expected = deform_conv2d(x, offset, weight, bias, mask=mask, **where) if len(x) else got[:0]
+    if "reach" in options and math.isnan(options["reach"]):
+        assert got.isnan().all()
+    else:
+        assert torch.allclose(got, expected, rtol=0, atol=1e-11)
+
+
+def test_wide_groups_alone_are_gathered_and_only_without_gradients():
+    x = torch.zeros(1, 2 * deform.WIDE, 3, 3)
+    assert not deform._gathers(x, 2)
+    with torch.no_grad():
+        assert deform._gathers(x, 2)
+        assert not deform._gathers(x, 4)
+
+
 def test_without_offset_it_is_a_convolution():
     x, offset, mask, weight, bias = draw(dtype=torch.float32)
     got = deform_conv(x, torch.zeros_like(offset), torch.ones_like(mask), weight, bias, groups=2, padding=1)
@@ -136,7 +161,9 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda *inputs: deform_conv(*inputs, groups=2, padding=1), leaves)
 
 
-def test_bands_change_nothing(monkeypatch):
+@pytest.mark.parametrize("wide", [1, 32])
+def test_bands_change_nothing(wide, monkeypatch):
+    monkeypatch.setattr(deform, "WIDE", wide)
     tensors = draw(size=(11, 6))
     whole = deform_conv(*(t.requires_grad_() for t in tensors), groups=2, padding=1)
     monkeypatch.setattr(deform, "COLUMN_BYTES", 3 * 4 * 2 * 6 * 72)
@@ -146,17 +173,21 @@ def test_bands_change_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_keeps_positions_exact(dtype):
+@pytest.mark.parametrize("gradients", [True, False])
+def test_half_precision_keeps_positions_exact(dtype, gradients, monkeypatch):
     """A map of 600 columns: its last cells have no distinct positions in half precision."""
+    monkeypatch.setattr(deform, "WIDE", 1)
     x = torch.arange(600.0).expand(1, 2, 3, 600) % 7
     offset = torch.full((1, 2 * 9, 3, 600), 0.5)
     mask, weight = torch.ones(1, 9, 3, 600), torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0))
-    exact = deform_conv(x, offset, mask, weight, padding=1)
-    rough = deform_conv(x.to(dtype), offset.to(dtype), mask.to(dtype), weight.to(dtype), padding=1)
-    assert rough.dtype == dtype
-    assert (rough.float() - exact).abs().max() < 0.02 * exact.abs().max()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert (deform_conv(x, offset, mask, weight, padding=1) - exact).abs().max() < 0.02 * exact.abs().max()
+    with torch.set_grad_enabled(gradients):
+        exact = deform_conv(x, offset, mask, weight, padding=1)
+        rough = deform_conv(x.to(dtype), offset.to(dtype), mask.to(dtype), weight.to(dtype), padding=1)
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = deform_conv(x, offset, mask, weight, padding=1)
+    assert (rough.dtype, cast.dtype) == (dtype, torch.bfloat16)
+    for values in (rough, cast):
+        assert (values.float() - exact).abs().max() < 0.02 * exact.abs().max()
 
 
 def test_float32_follows_torchvision():
@@ -185,6 +216,6 @@ def test_torchvisions_kernel_behind_the_same_arguments():
     tensors = draw(groups=4, size=(4, 9), stride=2)
     geometry = deform._Geometry(groups=4, stride=2, padding=1, dilation=1)
     got = deform._operator(*tensors, geometry)
-    assert torch.allclose(got, deform._sampled(*tensors, geometry), rtol=0, atol=1e-11)
+    assert torch.allclose(got, deform._by_taps(*tensors, geometry), rtol=0, atol=1e-11)
     half = [tensor.bfloat16() for tensor in tensors]
     assert deform._operator(*half, geometry).dtype == torch.bfloat16

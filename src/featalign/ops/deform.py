@@ -2,7 +2,8 @@
 
 Two kernels give the same values. torchvision's operator runs on CUDA. Everywhere else, where it is slow or does not
 exist (half precision, other devices), the taps are sampled one by one and multiplied as one matrix: on one CPU thread
-two to three times faster forward, and 3.3 to 6 times with backward (benchmarks/deform.py).
+two to three times faster forward, and 3.3 to 6 times with backward (benchmarks/deform.py). Without gradients, where
+many channels share their offsets, a CPU samples faster yet by gathering all channels of a cell as one row.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torchvision.ops import deform_conv2d
 from featalign.ops.products import pointwise
 
 COLUMN_BYTES = 16 << 20  # sampled values held at a time when no gradient is wanted: about what a cache holds
+WIDE = 32  # channels that share their offsets, from which on gathering rows is faster than sampling planes
 
 
 class _Geometry(NamedTuple):
@@ -67,7 +69,7 @@ def deform_conv(
     """
     geometry = _Geometry(groups, stride, padding, dilation)
     _check(x, offset, mask, weight, geometry)
-    kernel = _operator if x.is_cuda else _sampled
+    kernel = _operator if x.is_cuda else _by_taps
     return kernel(x, offset, mask, weight, bias, geometry)
 
 
@@ -89,40 +91,72 @@ def _operator(
     return result.to(x.dtype)
 
 
-def _sampled(
+def _by_taps(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry
 ) -> Tensor:
-    """One ``grid_sample`` per tap, then all taps as the channels of a 1x1 convolution."""
+    """All taps sampled, then multiplied as the channels of a 1x1 convolution."""
     dtype = _precision(offset)
-    grid = _grid(offset.to(dtype), x, weight, geometry)
-    share = mask.to(dtype).unflatten(1, (geometry.groups, 1, -1))
-    maps = x.to(dtype).unflatten(1, (geometry.groups, -1)).flatten(0, 1)
+    share = mask.to(dtype).unflatten(1, (geometry.groups, -1))
+    parts = [*_places(offset.to(dtype), weight, geometry), share]  # each (B, groups, K, h, w)
+    columns = _gathered if _gathers(x, geometry.groups) else _sampled
     matrix = weight.permute(0, 2, 3, 1).flatten(1)[:, :, None, None]
     step = _rows_per_band(x, offset, weight)
-    parts = [(grid, share)] if step is None else zip(grid.split(step, 3), share.split(step, 4), strict=True)
-    bands = [pointwise(_columns(maps, *part).to(weight.dtype), matrix, bias) for part in parts]
-    return bands[0] if len(bands) == 1 else torch.cat(bands, 2)
+    bands = [parts] if step is None else zip(*(part.split(step, 3) for part in parts), strict=True)
+    answers = [pointwise(columns(x.to(dtype), *band).to(weight.dtype), matrix, bias) for band in bands]
+    return answers[0] if len(answers) == 1 else torch.cat(answers, 2)
 
 
-def _grid(offset: Tensor, x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
-    """Where each tap looks, (B, groups, K, h, w, 2): (x, y) in [-1, 1] over the map, for ``align_corners=False``."""
+def _places(offset: Tensor, weight: Tensor, geometry: _Geometry) -> tuple[Tensor, Tensor]:
+    """Row and column of the map, in cells, where each tap looks: two (B, groups, K, h, w)."""
     height, width = offset.shape[-2:]
     across = weight.shape[3]
-    tap = torch.arange(weight.shape[2] * across, device=x.device)[:, None, None]
-    row = geometry.cells(torch.arange(height, device=x.device)[:, None], tap // across)
-    column = geometry.cells(torch.arange(width, device=x.device), tap % across)
+    tap = torch.arange(weight.shape[2] * across, device=offset.device)[:, None, None]
+    row = geometry.cells(torch.arange(height, device=offset.device)[:, None], tap // across)
+    column = geometry.cells(torch.arange(width, device=offset.device), tap % across)
     down, right = offset.unflatten(1, (geometry.groups, -1, 2)).unbind(3)
-    return torch.stack(((2 * (right + column) + 1) / x.shape[3] - 1, (2 * (down + row) + 1) / x.shape[2] - 1), -1)
+    return down + row, right + column
 
 
-def _columns(maps: Tensor, grid: Tensor, share: Tensor) -> Tensor:
-    """Sampled and weighted values, tap by tap: maps (B * groups, C / groups, H, W) to (B, K * C, h, w)."""
-    groups = grid.shape[1]
+def _sampled(x: Tensor, row: Tensor, column: Tensor, share: Tensor) -> Tensor:
+    """Sampled and weighted values (B, K * C, h, w), tap by tap, by one ``grid_sample`` each."""
+    groups = row.shape[1]
+    maps = x.unflatten(1, (groups, -1)).flatten(0, 1)
+    grid = torch.stack(((2 * column + 1) / x.shape[3] - 1, (2 * row + 1) / x.shape[2] - 1), -1)
     taps = []
     for tap in range(grid.shape[2]):
         values = F.grid_sample(maps, grid[:, :, tap].flatten(0, 1), align_corners=False)
-        taps.append((values.unflatten(0, (-1, groups)) * share[:, :, :, tap]).flatten(1, 2))
+        taps.append((values.unflatten(0, (-1, groups)) * share[:, :, None, tap]).flatten(1, 2))
     return torch.cat(taps, 1)
+
+
+def _gathers(x: Tensor, groups: int) -> bool:
+    traced = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return not traced and x.device.type == "cpu" and x.shape[1] >= WIDE * groups
+
+
+def _gathered(x: Tensor, row: Tensor, column: Tensor, share: Tensor) -> Tensor:
+    """The same, channels last: each a weighted sum of four rows that hold the channels of one cell and group."""
+    (batch, channels, height, width), (groups, taps) = x.shape, row.shape[1:3]
+    table = x.permute(0, 2, 3, 1).reshape(-1, channels // groups)
+    # In 32 bits: rows are so wide that a map with more of them would take 256 GiB.
+    image = torch.arange(batch, dtype=torch.int32)[:, None] * (height * width * groups)
+    origin = (image + torch.arange(groups, dtype=torch.int32))[:, :, None, None, None]
+    lines = [(origin + cell * (width * groups), part * share) for cell, part in _two(row, height)]
+    places = [(cell * groups, part) for cell, part in _two(column, width)]
+    corners = [(line + place, down * across) for line, down in lines for place, across in places]
+    bags, shares = (torch.stack([t.permute(0, 3, 4, 2, 1) for t in each], -1) for each in zip(*corners, strict=True))
+    values = F.embedding_bag(bags.view(-1, 4), table, mode="sum", per_sample_weights=shares.view(-1, 4))
+    return values.view(batch, *row.shape[3:], taps * channels).permute(0, 3, 1, 2)
+
+
+def _two(place: Tensor, cells: int) -> list[tuple[Tensor, Tensor]]:
+    """Along one axis the cell before each place and the one after it, each with its share; 0 of those beyond."""
+    first = place.floor()
+    share, first = place - first, first.clamp(-2, cells).int()
+    return [
+        (cell.clamp(0, cells - 1), part * ((cell >= 0) & (cell < cells)))
+        for cell, part in ((first, 1 - share), (first + 1, share))
+    ]
 
 
 def _rows_per_band(x: Tensor, offset: Tensor, weight: Tensor) -> int | None:
@@ -130,7 +164,7 @@ def _rows_per_band(x: Tensor, offset: Tensor, weight: Tensor) -> int | None:
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.is_meta:
         return None
     row_bytes = 4 * x.shape[0] * offset.shape[3] * weight[0].numel()
-    return max(1, COLUMN_BYTES // row_bytes)
+    return max(1, COLUMN_BYTES // max(row_bytes, 1))
 
 
 def _precision(offset: Tensor) -> torch.dtype:
