@@ -125,6 +125,13 @@ def test_collecting_images(tmp_path):
         collect_images([tmp_path / "c"])
 
 
+def test_hidden_files_and_folders_in_a_folder_are_no_images(tmp_path):
+    for name in ("a.jpg", "._a.jpg", ".thumbnail.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "tiles.tif").mkdir()
+    assert collect_images([tmp_path]) == [tmp_path / "a.jpg"]
+
+
 def test_nothing_half_written_when_the_disk_is_full(predictor, photo, tmp_path, monkeypatch):
     Image.fromarray(photo).save(tmp_path / "a.png")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from featalign.data.pairs import IMAGE_SUFFIXES
+from featalign.data.sources import is_hidden
 from featalign.errors import ConfigError, DataError
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ class Shard:
 
 
 def collect_images(sources: Sequence[Path]) -> list[Path]:
-    """The image files among ``sources``; a folder stands for the images in it.
+    """The image files among ``sources``; a folder stands for the visible images directly in it.
 
     Raises:
         DataError: if a source does not exist, a folder holds no image, or two images would get the same name.
@@ -42,7 +43,7 @@ def collect_images(sources: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            inside = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+            inside = sorted(path for path in source.iterdir() if _is_image(path))
             if not inside:
                 raise DataError(f"{source}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
             found += inside
@@ -56,3 +57,8 @@ def collect_images(sources: Sequence[Path]) -> list[Path]:
         if other is not path:
             raise DataError(f"{other} and {path} would both be written as {path.stem}.png; give them in separate calls")
     return found
+
+
+def _is_image(path: Path) -> bool:
+    """By its name, and no folder; hidden files, such as macOS's ``._NAME.jpg``, are none, as in data sets."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name) and not path.is_dir()
