@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -183,3 +184,19 @@ def test_jpeg_masks_and_twins(folder: Path) -> None:
     Image.open(folder / "val/images/d.png").save(folder / "val/images/d.bmp")
     with pytest.raises(DataError, match=r"images/d\.png: has the same name as d\.bmp"):
         FolderDataset(folder, "val")
+
+
+def test_classes_of_one_name_are_refused(folder: Path) -> None:
+    rows = [{"id": i, "name": name} for i, name in enumerate(["sky", "car", "sky"])]
+    (folder / "classes.json").write_text(json.dumps({"classes": rows}))
+    for options in ({}, {"classes": ["sky", "car", "sky"]}):
+        with pytest.raises(DataError, match="set: classes 0, 2 have the same name, sky"):
+            open_dataset(folder, "train", options=options)
+
+
+def test_classes_of_one_color_are_refused_where_masks_are_read_by_it(folder: Path) -> None:
+    rows = [{"id": i, "name": name, "color": [i // 2, 0, 9]} for i, name in enumerate(["sky", "road", "car"])]
+    (folder / "classes.json").write_text(json.dumps({"classes": rows}))
+    assert open_dataset(folder, "train")[0]["name"] == "a"
+    with pytest.raises(DataError, match=r"classes 0, 1 have the same color, \(0, 0, 9\)"):
+        open_dataset(folder, "train", options={"colors": True})

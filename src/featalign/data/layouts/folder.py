@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -47,7 +47,9 @@ def _scan(tree: Tree, split: str, settings: Settings) -> Split:
 def folder_labels(tree: Tree, settings: Settings) -> Labels:
     """The classes, and the options that say how stored values become ids."""
     classes = _classes(tree, settings["classes"])
+    _check_distinct(tree, "name", classes.names)
     if settings["colors"]:
+        _check_distinct(tree, "color", classes.colors)
         if others := [name for name in ("reduce_zero", "shift", "remap") if settings[name]]:
             raise ConfigError(f"option colors says what each class is; {', '.join(others)} is for masks of numbers")
         read = partial(load_colors, colors=classes.colors, ignored=((0, 0, 0),), ignore_index=classes.ignore_index)
@@ -71,6 +73,14 @@ def _classes(tree: Tree, names: Any) -> Classes:
     with naming(file):
         content = file.read_bytes()
     return Classes.parse(content, source=str(file))
+
+
+def _check_distinct(tree: Tree, what: str, values: Sequence[Any]) -> None:
+    """Scores and weights are kept by name, and masks of colours read by colour: of two classes one would be lost."""
+    first = next((value for value in values if values.count(value) > 1), None)
+    if first is not None:
+        ids = ", ".join(str(i) for i, value in enumerate(values) if value == first)
+        raise DataError(f"{tree.root}: classes {ids} have the same {what}, {first}; give each its own")
 
 
 def _remapped(labels: LabelMap, settings: Settings) -> LabelMap:
