@@ -56,6 +56,20 @@ def test_an_ignored_class_counts_nowhere(folder: Path) -> None:
     assert val.void_fraction == 0.5 and val.class_fraction == (0, 0.5, 0.5)
 
 
+def test_an_ignored_class_is_told(folder: Path) -> None:
+    classes = [{"id": i, "name": f"c{i}"} for i in range(300)]
+    (folder / "classes.json").write_text(json.dumps({"classes": classes}))
+    for report in (check_folder(folder), require_trainable(folder, ["train"])):
+        assert report.notes[0].message.startswith("class 255 c255 is the ignore index")
+
+
+def test_a_missing_split_to_learn_from_is_told(folder: Path) -> None:
+    (folder / "train").rename(folder / "fold1")
+    (note,) = check_folder(folder).notes
+    assert str(note) == "train: no such split; a recipe names the one to learn from as data.train_split"
+    assert not check_folder(folder, splits=["val"]).notes and not require_trainable(folder, ["fold1"]).notes
+
+
 def test_report_is_json(folder: Path) -> None:
     paint(folder, 1, "val")
     content = json.loads(json.dumps(check_folder(folder).to_json()))

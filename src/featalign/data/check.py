@@ -41,7 +41,8 @@ def check_data(
 
     Errors: a missing partner, a damaged or unsuitable file, sizes that differ, values that are no label, masks whose
     foreground is ``ignore_index``, labels that look like another convention's. Notes: EXIF rotation, palette masks,
-    classes that never occur, files not read. With ``on_error="skip"``, faults that are one file's own are notes.
+    classes that never occur or are ignored, files not read, no split ``train`` among all. With ``on_error="skip"``,
+    faults that are one file's own are notes.
     The other arguments are those of :func:`featalign.data.open_dataset`.
 
     Raises:
@@ -53,7 +54,8 @@ def check_data(
     scanned = [source.scan(name) for name in (source.splits if splits is None else splits)]
     examine = Examiner(labels, channels, depth, max_pixels)
     statistics: list[SplitStatistics] = []
-    findings: list[Finding] = []
+    findings = _about_splits(source) if splits is None else []
+    findings += _about_classes(labels)
     for split in scanned:
         examined = list(
             progress(threaded(examine, split.pairs), total=len(split.pairs), description=f"checking {split.name}")
@@ -143,6 +145,20 @@ def _turned(image: int, mask: int) -> str:
     if image != 1 and mask == 1:
         return f"turned upright (EXIF orientation {image}); its mask has no EXIF: was it drawn on the upright image?"
     return f"image and mask are turned upright, each by its own EXIF orientation ({image} and {mask})"
+
+
+def _about_splits(source: DataSource) -> list[Finding]:
+    if "train" in source.splits:
+        return []
+    return [Finding("note", "train", None, "no such split; a recipe names the one to learn from as data.train_split")]
+
+
+def _about_classes(labels: Labels) -> list[Finding]:
+    ignored, names = labels.classes.ignore_index, labels.classes.names
+    if not 0 <= ignored < len(names):
+        return []
+    message = f"class {ignored} {names[ignored]} is the ignore index: it is neither learnt nor scored"
+    return [Finding("note", "all splits", None, f'{message}, unless classes.json has another "ignore_index"')]
 
 
 def _about_labels(split: str, stored: dict[int, int], source: DataSource, labels: Labels) -> list[Finding]:
