@@ -111,6 +111,12 @@ def test_compare_reads_scores_of_an_exported_file(root, tmp_path, monkeypatch):
     assert found["difference"] == pytest.approx(0, abs=0.01)
 
 
+def test_compare_opens_both_runs_before_it_scores_one(root, tmp_path, monkeypatch, capsys):
+    data = ("--data", root / "data", "--out", tmp_path / "out")
+    assert run(monkeypatch, "compare", root / "0", root / "nowhere", *data) == 2
+    assert "scoring" not in capsys.readouterr().err
+
+
 def test_compare_refuses(root, tmp_path, monkeypatch, capsys):
     def refuses(*arguments: object) -> str:
         assert run(monkeypatch, "compare", *arguments, "--out", tmp_path / "out") == 2

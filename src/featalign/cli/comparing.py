@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from featalign.cli.console import err, out, parse_size, percent, progress, save_json, table
@@ -51,7 +52,8 @@ def run_comparison(
         resamples: of the bootstrap.
         pictures: how many images to show, if there is data.
     """
-    a, b = (_side(source, options, load, again) for source in sources)
+    sides = [_side(source, options, load, again) for source in sources]  # both, before the first is scored for long
+    a, b = (side() for side in sides)
     found = compare(a.found, b.found, resamples=resamples)
     show(found, (a.name, b.name))
     shown = _look(a, b, found, pictures)
@@ -91,13 +93,19 @@ def _side(
     options: ScoreOptions | None,
     load: Callable[[Path], Predictor],
     again: Callable[[Path, Settings], Predictor],
-) -> Side:
+) -> Callable[[], Side]:
+    """What gives the side; all that could be wrong with the source itself is raised here."""
     if source.is_file():
-        return _scored_before(source, options, again)
+        before = _scored_before(source, options, again)
+        return lambda: before
     if options is None:
         raise ConfigError(f"--data is needed to score {source}; without it, give what `featalign eval --json` wrote")
+    return partial(_scored_now, source, load(source), options)
+
+
+def _scored_now(source: Path, predictor: Predictor, options: ScoreOptions) -> Side:
     err.print(f"scoring {source}", markup=False)
-    done = scored(load(source), options, Shard(1, 1))
+    done = scored(predictor, options, Shard(1, 1))
     rerun = Rerun(done.predictor, done.samples, parse_size(options.input_size))
     return Side(str(source), done.found, done.settings, rerun)
 
