@@ -179,6 +179,12 @@ def test_too_small_a_budget_is_a_failure_of_each_image(folder, tmp_path, monkeyp
     assert capsys.readouterr().err.count("smaller windows (--window HxW)") == 5
 
 
+def test_an_answer_larger_than_memory_is_refused_before_it_is_begun(folder, tmp_path, monkeypatch, capsys):
+    assert predict(monkeypatch, folder, tmp_path / "out", "--size", "999999999x999999999") == 2
+    reasons = capsys.readouterr().err.splitlines()
+    assert reasons and all("an answer of 999999999x999999999 takes at least" in reason for reason in reasons)
+
+
 def geotiff(path: Path, size: tuple[int, int], **options: object) -> Path:
     rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
     pixels = np.random.default_rng(1).integers(0, 256, (3, *size), dtype=np.uint8)
