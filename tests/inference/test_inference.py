@@ -201,6 +201,7 @@ def test_what_labels_no_pixels_is_refused():
         (lambda image: image.transpose(2, 0, 1), {}, "move the channels to the end"),
         (lambda image: image[:0], {}, r"shape \(0, 50, 3\)"),
         (lambda image: image / 255, {}, "whole numbers, such as uint8, got float64"),
+        (lambda image: image.astype(np.int64), {}, "8 bits, uint8 with 0 … 255, got int64"),
         (torch.from_numpy, {}, "a path or an array .* a Tensor: use numpy.asarray"),
         (np.asarray, {"size": 512}, r"size must be \(height, width\).* got 512"),
         (np.asarray, {"size": "10x20"}, "size must be"),

@@ -12,6 +12,7 @@ from featalign import ops
 from featalign.errors import ConfigError, did_you_mean
 from featalign.inference.network import Size
 from featalign.models import Detector
+from featalign.spec import Depth
 
 
 def check_network(model: Any) -> None:
@@ -41,8 +42,9 @@ def checked_size(name: str, size: Any) -> Size | None:
         raise ConfigError(f"{name} must be (height, width), each at least one pixel, got {size!r}") from None
 
 
-def check_image(image: Any, *, channels: int) -> None:
-    """Raises ConfigError for what is neither a path nor pixels as a network of ``channels`` reads them."""
+def check_image(image: Any, *, channels: int, depth: Depth) -> None:
+    """Raises ConfigError for what is neither a path nor pixels as a network of these ``channels`` and ``depth`` reads
+    them."""
     if isinstance(image, str | Path):
         return
     if not isinstance(image, np.ndarray):
@@ -52,6 +54,8 @@ def check_image(image: Any, *, channels: int) -> None:
         raise ConfigError(f"expected an image (H, W, {channels}), got an array of shape {image.shape}{cure}")
     if image.dtype.kind not in "ui":
         raise ConfigError(f"expected an image of whole numbers, such as uint8, got {image.dtype}")
+    if depth == 8 and image.dtype != np.uint8:
+        raise ConfigError(f"expected an image of 8 bits, uint8 with 0 … 255, got {image.dtype}; scale and convert it")
 
 
 def _shown(value: object) -> str:

@@ -120,7 +120,7 @@ class Predictor:
             DataError: if the file cannot be used.
             ConfigError: for an array of another form, a size or box that is none, or too small a budget of memory.
         """
-        check_image(image, channels=self.model.in_channels)
+        check_image(image, channels=self.model.in_channels, depth=self.depth)
         pixels = image if isinstance(image, np.ndarray) else self.read(Path(image))
         average = self._average(as_images(pixels), size=size, input_size=input_size, box=box)
         softmax = average.probabilities()[0] if probabilities else None
