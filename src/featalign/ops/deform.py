@@ -98,11 +98,13 @@ def _by_taps(
     dtype = _precision(offset)
     share = mask.to(dtype).unflatten(1, (geometry.groups, -1))
     parts = [*_places(offset.to(dtype), weight, geometry), share]  # each (B, groups, K, h, w)
-    columns = _gathered if _gathers(x, geometry.groups) else _sampled
+    gathers = _gathers(x, geometry.groups)
+    columns = _gathered if gathers else _sampled
+    maps = x.to(dtype, memory_format=torch.channels_last if gathers else torch.preserve_format)  # once for all bands
     matrix = weight.permute(0, 2, 3, 1).flatten(1)[:, :, None, None]
     step = _rows_per_band(x, offset, weight)
     bands = [parts] if step is None else zip(*(part.split(step, 3) for part in parts), strict=True)
-    answers = [pointwise(columns(x.to(dtype), *band).to(weight.dtype), matrix, bias) for band in bands]
+    answers = [pointwise(columns(maps, *band).to(weight.dtype), matrix, bias) for band in bands]
     return answers[0] if len(answers) == 1 else torch.cat(answers, 2)
 
 
@@ -117,14 +119,14 @@ def _places(offset: Tensor, weight: Tensor, geometry: _Geometry) -> tuple[Tensor
     return down + row, right + column
 
 
-def _sampled(x: Tensor, row: Tensor, column: Tensor, share: Tensor) -> Tensor:
+def _sampled(maps: Tensor, row: Tensor, column: Tensor, share: Tensor) -> Tensor:
     """Sampled and weighted values (B, K * C, h, w), tap by tap, by one ``grid_sample`` each."""
     groups = row.shape[1]
-    maps = x.unflatten(1, (groups, -1)).flatten(0, 1)
-    grid = torch.stack(((2 * column + 1) / x.shape[3] - 1, (2 * row + 1) / x.shape[2] - 1), -1)
+    planes = maps.unflatten(1, (groups, -1)).flatten(0, 1)
+    grid = torch.stack(((2 * column + 1) / maps.shape[3] - 1, (2 * row + 1) / maps.shape[2] - 1), -1)
     taps = []
     for tap in range(grid.shape[2]):
-        values = F.grid_sample(maps, grid[:, :, tap].flatten(0, 1), align_corners=False)
+        values = F.grid_sample(planes, grid[:, :, tap].flatten(0, 1), align_corners=False)
         taps.append((values.unflatten(0, (-1, groups)) * share[:, :, None, tap]).flatten(1, 2))
     return torch.cat(taps, 1)
 
@@ -134,10 +136,10 @@ def _gathers(x: Tensor, groups: int) -> bool:
     return not traced and x.device.type == "cpu" and x.shape[1] >= WIDE * groups
 
 
-def _gathered(x: Tensor, row: Tensor, column: Tensor, share: Tensor) -> Tensor:
-    """The same, channels last: each a weighted sum of four rows that hold the channels of one cell and group."""
-    (batch, channels, height, width), (groups, taps) = x.shape, row.shape[1:3]
-    table = x.permute(0, 2, 3, 1).reshape(-1, channels // groups)
+def _gathered(maps: Tensor, row: Tensor, column: Tensor, share: Tensor) -> Tensor:
+    """The same, all channels last: weighted sums of four rows, each of which holds the channels of a cell and group."""
+    (batch, channels, height, width), (groups, taps) = maps.shape, row.shape[1:3]
+    table = maps.permute(0, 2, 3, 1).reshape(-1, channels // groups)
     # In 32 bits: rows are so wide that a map with more of them would take 256 GiB.
     image = torch.arange(batch, dtype=torch.int32)[:, None] * (height * width * groups)
     origin = (image + torch.arange(groups, dtype=torch.int32))[:, :, None, None, None]
