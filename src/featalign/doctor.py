@@ -6,7 +6,7 @@ import importlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("featalign", "torch", "torchvision", "timm", "lightning", "numpy", "pillow", "safetensors")
+PACKAGES = ("featalign", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "pillow", "safetensors")
 
 
 def versions() -> dict[str, str]:

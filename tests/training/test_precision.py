@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric.plugins import MixedPrecision
+from lightning_fabric.plugins import MixedPrecision
 from rich.console import Console
 
 from featalign.models import create_model

@@ -295,8 +295,8 @@ def test_lightning_says_nothing_and_leaves_nothing(
     tmp_path: Path, tiny: Tiny, quiet: Console, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    level = logging.getLogger("lightning.pytorch").level
+    level = logging.getLogger("lightning_fabric").level
     run_in(tmp_path / "run", tiny("training.iterations=2", "training.batch=2"), fixed_splits(Fixed(sample())), quiet)
     assert capfd.readouterr() == ("", "")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert logging.getLogger("lightning.pytorch").level == level
+    assert logging.getLogger("lightning_fabric").level == level

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from featalign.training.beginning import Beginning
 from featalign.training.engine import lay_out, share_state

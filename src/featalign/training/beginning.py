@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor
 

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from lightning.fabric import Fabric
-from lightning.fabric.plugins import MixedPrecision, Precision
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision, Precision
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
@@ -125,14 +125,12 @@ def _devices(device: str, kind: str, world: World) -> int | list[int]:
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """No device lists, tips and hints: what a user needs to know, this package says itself."""
-    loggers = [logging.getLogger(name) for name in ("lightning.fabric", "lightning.pytorch")]
-    levels = [logger.level for logger in loggers]
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        warnings.filterwarnings("ignore", module=r"lightning_fabric\..*")
         try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
+            logger.setLevel(logging.ERROR)
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logger.setLevel(level)

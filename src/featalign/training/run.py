@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from rich.console import Console
 
 from featalign.training.assembly import assemble

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from featalign.data import DataSet, in_order, load_collated
 from featalign.training.engine import share_buffers
