@@ -41,6 +41,20 @@ def test_wrong_forms_are_refused(content, tmp_path):
         Classes.read(tmp_path / "classes.json")
 
 
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ({}, "'classes' is missing"),
+        ({"classes": [{"id": 0, "name": "a", "color": [1, 2, 256]}]}, "colour [1, 2, 256] outside 0 … 255"),
+        ([], "something in it is of another kind"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(content, fault):
+    with pytest.raises(DataError) as caught:
+        Classes.from_json(content)
+    assert str(caught.value).endswith(f"; {fault}")
+
+
 def test_unreadable_files_are_named(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         Classes.read(tmp_path / "classes.json")

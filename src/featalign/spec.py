@@ -81,7 +81,7 @@ class Classes:
             ignore_index = int(content.get("ignore_index", IGNORE_INDEX))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
-                f'expected {{"classes": [{{"id": 0, "name": "sky", "color": [r, g, b]}}, …]}}, got {error!r}'
+                f'expected {{"classes": [{{"id": 0, "name": "sky", "color": [r, g, b]}}, …]}}; {_fault(error)}'
             ) from error
         if ids != list(range(len(ids))) or not ids:
             raise DataError(
@@ -113,6 +113,13 @@ class Classes:
             {"id": i, "name": n, "color": list(c)} for i, (n, c) in enumerate(zip(self.names, self.colors, strict=True))
         ]
         return {"classes": rows, "ignore_index": self.ignore_index}
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong with a file of classes, in its own words."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error) if isinstance(error, ValueError) else "something in it is of another kind"
 
 
 def _color(value: Sequence[int]) -> Color:

@@ -65,3 +65,10 @@ def table(rows: Iterable[Sequence[str]], *, header: Sequence[str] = (), numbers:
 def percent(value: float) -> str:
     """0.5327 to 53.27; a dash for nan."""
     return "-" if value != value else f"{100 * value:.2f}"
+
+
+def verdict(errors: int) -> str:
+    """The last line of a check of data."""
+    if not errors:
+        return "ready to train on"
+    return f"{errors} {'error' if errors == 1 else 'errors'}: train would refuse this data"

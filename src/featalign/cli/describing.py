@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from featalign.cli.console import out, percent, table
+from featalign.cli.console import out, percent, table, verdict
 from featalign.cli.objects import finds_objects
 from featalign.cli.options import parse_settings
 from featalign.data import CheckReport
@@ -47,7 +47,7 @@ def show_check(report: CheckReport) -> None:
         table(rows, header=("% of pixels", *(split.name for split in report.splits), "balanced weight"))
     for finding in (*report.errors, *report.notes):
         out.print(f"{finding.severity}: {finding}", markup=False)
-    out.print("ready to train on" if report.ok else f"{len(report.errors)} errors: train would refuse this data")
+    out.print(verdict(len(report.errors)))
 
 
 def describe(

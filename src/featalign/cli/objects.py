@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from featalign.cli.console import conclude, out, percent, progress, save_json, table
+from featalign.cli.console import conclude, out, percent, progress, save_json, table, verdict
 from featalign.cli.explaining import write_pictures
 from featalign.data import DEFAULT_MAX_PIXELS, OnError
 from featalign.data.objects import AnyObjects, AnySegments, list_object_splits
@@ -139,7 +139,7 @@ def check_objects_of(
     table([(name, str(images)) for name, images in splits.items()], header=("split", "images"))
     for finding in sorted(findings, key=lambda finding: finding.severity):
         out.print(f"{finding.severity}: {finding}", markup=False)
-    out.print(f"{errors} errors: train would refuse this data" if errors else "ready to train on")
+    out.print(verdict(errors))
     return {"splits": splits, "errors": errors, "findings": [finding.to_json() for finding in findings]}
 
 
