@@ -114,6 +114,8 @@ def precisions(rows: Rows) -> list[str]:
         (title, [row for row, seeds in rows.items() if any(one.get(key) == value for one in seeds.values())])
         for title, key, value in told
     ]
+    if len(found[0][1]) == len(rows):
+        return ["\nAll rows were trained in fp32."]
     return [f"\n{title}: {', '.join(f'`{row}`' for row in names)}." for title, names in found if names]
 
 
