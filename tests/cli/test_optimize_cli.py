@@ -89,3 +89,13 @@ def test_refusals_in_one_line(monkeypatch, capsys, tmp_path, arguments, message)
 def test_other_channels_need_images(monkeypatch, capsys, tmp_path):
     assert run(monkeypatch, "optimize", stored(tmp_path / "m", in_channels=5)) == 2
     assert "needs images to be tried on (--images FOLDER)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run_holds", [False, True])
+def test_the_model_itself_is_not_replaced(monkeypatch, capsys, tmp_path, run_holds):
+    model = stored(tmp_path / "run" / "model")
+    before = (model / "model.safetensors").read_bytes()
+    source = tmp_path / "run" if run_holds else model
+    assert run(monkeypatch, "optimize", source, "--out", model) == 2
+    assert "holds the model itself" in capsys.readouterr().err
+    assert (model / "model.safetensors").read_bytes() == before

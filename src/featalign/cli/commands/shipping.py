@@ -85,6 +85,8 @@ def optimize(
     from featalign.inference import optimizing
     from featalign.models import load_model, save_model
 
+    if output is not None and output.resolve() in (run.resolve(), (run / "model").resolve()):
+        raise ConfigError(f"{output}: holds the model itself, and folding cannot be undone; choose another --out")
     model, shape = load_model(run), parse_size(size) or (512, 1024)
     if model.folded:
         raise ConfigError(f"{run}: its batch norms are folded already; give the model that it was made from")
