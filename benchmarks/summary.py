@@ -23,7 +23,7 @@ STARTS = {
         "published": "camvid-pretrained-published",
     },
 }
-"""Result files by how long, and as whom, the networks learnt."""
+"""Result files by the training: short, three times as long, or by the optimizer and losses of IFA's paper."""
 
 
 class Claim(NamedTuple):
@@ -33,13 +33,13 @@ class Claim(NamedTuple):
     row: str
     other: str
     published: str = ""
-    learnt: str = "short"
+    training: str = "short"
 
 
 CLAIMS = [
     Claim("IFA, against bilinear resampling", "ifa", "bilinear", "+1.5 (IFA, Table 1)"),
-    Claim("the same, after 3,000 iterations", "ifa", "bilinear", learnt="medium"),
-    Claim("the same, with the optimizer and the losses of the paper", "ifa", "bilinear", learnt="published"),
+    Claim("the same, after 3,000 iterations", "ifa", "bilinear", training="medium"),
+    Claim("the same, with the optimizer and the losses of the paper", "ifa", "bilinear", training="published"),
     Claim(
         "IFA with blended codes and points near boundaries, against bilinear resampling",
         "ifa_blended_boundary",
@@ -62,7 +62,7 @@ def summary() -> str:
     header = ["", "published", *(f"{start}: {score}" for start in STARTS for score in ("mIoU", "within 3 px"))]
     lines = []
     for claim in CLAIMS:
-        names = [files.get(claim.learnt) for files in STARTS.values()]
+        names = [files.get(claim.training) for files in STARTS.values()]
         stores = [read(RESULTS / f"{name}.jsonl") if name else {} for name in names]
         cells = [_cell(rows, claim, score) for rows in stores for score in SCORES]
         lines.append([claim.title, claim.published, *cells])

@@ -28,8 +28,8 @@ from featalign.inference.regions import Area
 from featalign.inference.settings import settings_of
 from featalign.memory import free_memory
 
-_PICTURE = 16
-"""Bytes per pixel that labels, overlay and what it is drawn from take at least."""
+_PIXEL_BYTES = 16
+"""Of an answer: what labels, overlay and what it is drawn from take at least."""
 
 _MEMORY = "set a budget with --max-memory, or show the network windows (--window)"
 
@@ -203,7 +203,7 @@ class Job:
     def _check_room(self) -> None:
         """Raises ConfigError for an answer that memory could not hold; the system would end the process for it."""
         height, width = self.size or (0, 0)
-        needed, free = _PICTURE * height * width, free_memory()
+        needed, free = _PIXEL_BYTES * height * width, free_memory()
         if free is not None and needed > free:
             raise ConfigError(
                 f"an answer of {height}x{width} takes at least {mebibytes(needed)}, and {mebibytes(free)} are free; "

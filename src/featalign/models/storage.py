@@ -15,7 +15,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from featalign.errors import WeightsError, said
+from featalign.errors import WeightsError
 from featalign.files import atomic_path, read_json, write_atomically
 from featalign.models.network import SegmentationNetwork
 from featalign.version import __version__
@@ -119,10 +119,7 @@ def filled(module: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     Raises:
         WeightsError: with the first names, or shapes, that do not fit.
     """
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"published weights do not fit {type(module).__name__}: {said(error)}") from error
+    fit_state(module, state, source="published weights")
     return module.eval()
 
 

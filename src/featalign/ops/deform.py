@@ -1,6 +1,6 @@
 """Modulated deformable convolution: a convolution whose taps look wherever an offset field sends them.
 
-Two kernels give the same values. torchvision's operator runs on CUDA. Everywhere else, where it is slow or does not
+All kernels give the same values. torchvision's operator runs on CUDA. Everywhere else, where it is slow or does not
 exist (half precision, other devices), the taps are sampled one by one and multiplied as one matrix: on one CPU thread
 two to three times faster forward, and 3.3 to 6 times with backward (benchmarks/deform.py). Without gradients, where
 many channels share their offsets, a CPU samples faster yet by gathering all channels of a cell as one row.
@@ -132,6 +132,7 @@ def _sampled(maps: Tensor, row: Tensor, column: Tensor, share: Tensor) -> Tensor
 
 
 def _gathers(x: Tensor, groups: int) -> bool:
+    """Whether rows of ``x`` (B, C, H, W) are gathered, where that is faster than sampling its planes."""
     traced = torch.is_grad_enabled() or torch.compiler.is_compiling()
     return not traced and x.device.type == "cpu" and x.shape[1] >= WIDE * groups
 
@@ -143,15 +144,15 @@ def _gathered(maps: Tensor, row: Tensor, column: Tensor, share: Tensor) -> Tenso
     # In 32 bits: rows are so wide that a map with more of them would take 256 GiB.
     image = torch.arange(batch, dtype=torch.int32)[:, None] * (height * width * groups)
     origin = (image + torch.arange(groups, dtype=torch.int32))[:, :, None, None, None]
-    lines = [(origin + cell * (width * groups), part * share) for cell, part in _two(row, height)]
-    places = [(cell * groups, part) for cell, part in _two(column, width)]
+    lines = [(origin + cell * (width * groups), part * share) for cell, part in _neighbours(row, height)]
+    places = [(cell * groups, part) for cell, part in _neighbours(column, width)]
     corners = [(line + place, down * across) for line, down in lines for place, across in places]
     bags, shares = (torch.stack([t.permute(0, 3, 4, 2, 1) for t in each], -1) for each in zip(*corners, strict=True))
     values = F.embedding_bag(bags.view(-1, 4), table, mode="sum", per_sample_weights=shares.view(-1, 4))
     return values.view(batch, *row.shape[3:], taps * channels).permute(0, 3, 1, 2)
 
 
-def _two(place: Tensor, cells: int) -> list[tuple[Tensor, Tensor]]:
+def _neighbours(place: Tensor, cells: int) -> list[tuple[Tensor, Tensor]]:
     """Along one axis the cell before each place and the one after it, each with its share; 0 of those beyond."""
     first = place.floor()
     share, first = place - first, first.clamp(-2, cells).int()
