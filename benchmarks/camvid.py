@@ -120,6 +120,27 @@ PRETRAINED: dict[str, Any] = {
     "backbone": imagenet.BACKBONE,
     "training": {**SHORT["training"], "lr": 0.0001, "head_lr_multiplier": 10.0},
 }
+PUBLISHED: dict[str, Any] = {
+    **SHORT,
+    "backbone": imagenet.BACKBONE,
+    "data": {**SHORT["data"], "jitter": 0.0, "scales": [0.5, 2.0]},
+    "training": {
+        "iterations": 1000,
+        "batch": 8,
+        "optimizer": "sgd",
+        "lr": 0.01,
+        "head_lr_multiplier": 10.0,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "decay_norms": True,
+        "schedule": "poly",
+        "power": 0.9,
+        "validate_every": 500,
+    },
+    "loss": {"auxiliary_weight": 0.4},
+}
+"""Learns as IFA's paper and its code have it, but for the crop, the batch, the width and the length."""
+
 BUDGETS: dict[str, dict[str, Any]] = {
     "short": SHORT,  # ten minutes per row on one CPU core with bf16
     "medium": {**SHORT, "training": {**SHORT["training"], "iterations": 3000}},  # half an hour
@@ -128,24 +149,13 @@ BUDGETS: dict[str, dict[str, Any]] = {
         **PRETRAINED,
         "training": {**PRETRAINED["training"], "iterations": 3000, "validate_every": 1000},
     },
-    "pretrained-published": {  # learns as IFA's paper and its code have it, but for the crop, the batch and the length
-        **SHORT,
-        "backbone": imagenet.BACKBONE,
-        "data": {**SHORT["data"], "jitter": 0.0, "scales": [0.5, 2.0]},
-        "training": {
-            "iterations": 1000,
-            "batch": 8,
-            "optimizer": "sgd",
-            "lr": 0.01,
-            "head_lr_multiplier": 10.0,
-            "momentum": 0.9,
-            "weight_decay": 0.0005,
-            "decay_norms": True,
-            "schedule": "poly",
-            "power": 0.9,
-            "validate_every": 500,
-        },
-        "loss": {"auxiliary_weight": 0.4},
+    "pretrained-published": PUBLISHED,
+    "pretrained-published-large": {  # crops near the whole image, a decoder of twice the width; as many pixels seen
+        **PUBLISHED,
+        "width": 128,
+        "hidden": [256, 128],
+        "data": {**PUBLISHED["data"], "crop": 320},
+        "training": {**PUBLISHED["training"], "iterations": 750, "batch": 4, "validate_every": 375},
     },
     "long": {  # to convergence on a GPU
         "backbone": "resnet18",
@@ -165,6 +175,8 @@ def recipe(
     """
     pretrained = False if weights is None else str(weights)
     model = {"backbone": budget["backbone"], "width": budget["width"], "pretrained": pretrained, **ROWS[row]}
+    if "hidden" in budget and "hidden" in model.get("options", {}):
+        model["options"] = {**model["options"], "hidden": budget["hidden"]}
     asked = TRAINING.get(row, {"query": "grid"})
     training = {**budget["training"], "precision": precision, **asked, "seed": seed, "checkpoint_every": 200}
     loss = {"auxiliary_weight": 0.0, **budget.get("loss", {}), **LOSS.get(row, {})}
