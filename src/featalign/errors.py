@@ -66,6 +66,13 @@ def check_count(*, least: int = 1, **options: int) -> None:
             raise ConfigError(f"{option} must be a {_KIND[least]} whole number, got {value!r}")
 
 
+def check_flags(**options: bool) -> None:
+    """Raises ConfigError, naming the option, unless each is true or false; text such as "no" would count as true."""
+    for option, value in options.items():
+        if not isinstance(value, bool):
+            raise ConfigError(f"{option} must be true or false, got {value!r}")
+
+
 def check_counts(**options: Sequence[int]) -> None:
     """Raises ConfigError, naming the option, unless each is one positive whole number or several."""
     for option, values in options.items():

@@ -37,9 +37,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _flush(temporary)
         temporary.replace(path)
     except OSError as error:
-        raise FeatalignError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise FeatalignError(f"{path}: cannot be written ({why(error)})") from error
     finally:
         _remove(temporary)
+
+
+def why(error: OSError) -> str:
+    """What the system says is wrong, for a message; in words where a file stands in the place of a folder."""
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename is not None:
+        return f"{os.fspath(error.filename)} is a file, not a folder"
+    return error.strerror or str(error)
 
 
 def read_json(path: Path, *, error: type[FeatalignError], expected: str) -> dict[str, Any]:
@@ -75,7 +82,7 @@ def _passed_on(path: Path) -> Iterator[Path]:
             with path.open("wb") as stream, temporary.open("rb") as written:
                 shutil.copyfileobj(written, stream)
         except OSError as error:
-            raise FeatalignError(f"{path}: cannot be written ({error.strerror or error})") from error
+            raise FeatalignError(f"{path}: cannot be written ({why(error)})") from error
 
 
 def _flush(path: Path) -> None:

@@ -215,6 +215,11 @@ def test_unknown_recipe_and_missing_folders(cli, camvid, tmp_path):
     cli("info", "fpn", "--size", "big").refuses("HEIGHTxWIDTH")
 
 
+def test_export_of_no_size(cli, run_folder, tmp_path):
+    asked = ("export", run_folder, "--to", "onnx", "--out", tmp_path / "a.onnx")
+    cli(*asked, "--size", "big").refuses('got "big"; dynamic leaves the size open')
+
+
 def test_a_run_is_not_overwritten(cli, run_folder, camvid):
     before = (run_folder / "log.jsonl").read_bytes()
     again = cli("train", "camvid/fpn_ifa_resnet18", "--data", camvid, "--out", run_folder, *settings())

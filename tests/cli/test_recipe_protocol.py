@@ -25,6 +25,8 @@ def test_a_run_is_tested_as_its_recipe_says(tmp_path: Path, capsys: pytest.Captu
     found = protocol(run, split=None, flip=None, layout_options=[])
     assert (found.split, found.scales, found.flip, found.boundary) == ("val", "0.5,1", True, "4")
     assert "split val, scales 0.5,1, flip True, boundary 4" in capsys.readouterr().err
+    protocol(run_with(run, "data.options={colors: true}"))
+    assert "layout options colors=True\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,14 @@ def test_jpeg_masks_and_twins(folder: Path) -> None:
         FolderDataset(folder, "val")
 
 
+def test_accents_pair_however_they_are_written(folder: Path) -> None:
+    for part, name in (("images", "Caf\u00e9"), ("masks", "Cafe\u0301")):  # the second as macOS writes it into archives
+        (folder / "train" / part / "a.png").rename(folder / "train" / part / f"{name}.png")
+    assert FolderDataset(folder, "train")[0]["name"] == "Caf\u00e9"
+    places = {part: f"{{split}}/{part}/{{name}}.png" for part in ("images", "masks")}
+    assert open_dataset(folder, "train", layout="patterns", options=places)[0]["name"] == "Caf\u00e9"
+
+
 def test_classes_of_one_name_are_refused(folder: Path) -> None:
     rows = [{"id": i, "name": name} for i, name in enumerate(["sky", "car", "sky"])]
     (folder / "classes.json").write_text(json.dumps({"classes": rows}))

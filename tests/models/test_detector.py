@@ -174,6 +174,8 @@ def test_a_fuse_of_ones_own_is_not_stored(tmp_path):
         ("mask_rcnn", {"max_size": 0}, "max_size must be a positive whole number, got 0"),
         ("mask_rcnn", {"min_size": "big"}, "min_size must be positive whole numbers, at least one, got 'big'"),
         ("mask_rcnn", {"min_size": [600, 0]}, r"min_size must be positive whole numbers, at least one, got \[600, 0\]"),
+        ("mask_rcnn", {"point_head": "no"}, "point_head must be true or false, got 'no'"),
+        ("fcos", {"frozen_norms": 1}, "frozen_norms must be true or false, got 1"),
         ("mask_rcnn", {"anchors": 8}, "anchors must be positive whole numbers, at least one, got 8"),
     ],
 )

@@ -176,6 +176,7 @@ def test_a_trace_at_the_images_own_size(gradients):
         ({"name": "semantic_fpn", "extra_convolutions": -1}, "extra_convolutions must be a non-negative whole number"),
         ({"hidden": ()}, r"hidden must be positive whole numbers, at least one, got \(\)"),
         ({"hidden": (8, 0)}, "hidden must be"),
+        ({"auxiliary": "no"}, "auxiliary must be true or false, got 'no'"),
         ({"aspp": -1}, "aspp must be a non-negative"),
         ({"in_channels": 0}, "in_channels must be a positive"),
         ({"name": "pspnet", "bins": ()}, "bins must be positive whole numbers"),
@@ -252,6 +253,8 @@ def test_broken_model_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match="holds no model"):
         load_model(tmp_path / "empty")
+    with pytest.raises(WeightsError, match="config.json: is a file; expected a training run or a model folder"):
+        load_model(config)
 
 
 PAPER = [  # IFA Tables 1 and 5 at 1024x1024, 19 classes: parameters in millions and GFLOPs that the architecture gives

@@ -53,6 +53,7 @@ def test_only_a_better_score_is_the_best(tmp_path: Path, tiny: Callable[..., Rec
     assert better == [True, True, False, False, True, False], "an equal score keeps the earlier model"
     assert waited == [0, 0, 1, 2, 0, 1]
     assert recorder.best is not None and (recorder.best["step"], recorder.best["miou"]) == (5, 0.6)
+    assert recorder.best["metric"] == "miou"
     assert [row["best"] for row in rows(path)] == better
     assert [row["miou"] for row in rows(path)] == [0.3, 0.5, 0.4, 0.5, 0.6, 0.1]
     assert rows(path)[0]["iou"] == {"class 0": 0.3, "class 1": None}

@@ -68,12 +68,16 @@ def _show_unusual(recipe: Protocol, used: Protocol) -> None:
     """Name what comes from the recipe and is not the default."""
     default = Protocol()
     unusual = [
-        f"{field.name} {getattr(used, field.name)}"
+        f"{field.name.replace('_', ' ')} {_shown(getattr(used, field.name))}"
         for field in fields(Protocol)
         if getattr(recipe, field.name) == getattr(used, field.name) != getattr(default, field.name)
     ]
     if unusual:
         err.print(f"as the run's recipe says: {', '.join(unusual)}", markup=False)
+
+
+def _shown(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _size(size: tuple[int, int] | None) -> str | None:

@@ -12,8 +12,8 @@ from featalign.errors import ConfigError
 from featalign.training import Recipe, load_recipe
 from featalign.training.world import World
 
-METRICS = {"semantic": ("miou", "mIoU"), "detection": ("ap", "AP"), "panoptic": ("pq", "PQ")}
-"""What the best network of a task has the most of: its name in the log, and its title."""
+TITLES = {"miou": "mIoU", "ap": "AP", "pq": "PQ"}
+"""Of what the best network of a run has the most of, by its name in the log."""
 
 
 def choose_recipe(name: str, overrides: Sequence[str], fields: Mapping[str, object]) -> Recipe:
@@ -42,7 +42,7 @@ def run_training(
     result = train(recipe, data=data, out=output, device=device, overwrite=overwrite)
     if world.first:
         if result.best is not None:
-            name, title = METRICS[recipe.task]
-            out.print(f"best {title} {percent(result.best[name])} on validation at iteration {result.best['step']}")
+            metric, step = result.best["metric"], result.best["step"]
+            out.print(f"best {TITLES[metric]} {percent(result.best[metric])} on validation at iteration {step}")
         out.print(f"model in {result.folder / 'model'}")
     return 130 if result.interrupted else 0

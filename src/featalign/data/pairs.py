@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ def pair_listed(split: str, names: Iterable[str], images: Mapping[str, File], ma
     """The pairs of a list of names; a name that has no image or no mask is an error each."""
     pairs: list[Pair] = []
     findings: list[Finding] = []
-    files = {name: (images.get(name), masks.get(name)) for name in names}
+    files = {name: (images.get(composed(name)), masks.get(composed(name))) for name in names}
     for name, found in files.items():
         if found[0] is not None and found[1] is not None:
             pairs.append(Pair(name, found[0], found[1]))
@@ -69,10 +70,19 @@ def pair_listed(split: str, names: Iterable[str], images: Mapping[str, File], ma
     return Split(split, tuple(pairs), tuple(findings), held_out)
 
 
+def composed(name: str) -> str:
+    """The name as one that is paired with others: an accent is part of its letter, which macOS writes apart.
+
+    >>> composed("Cafe\u0301") == "Caf\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def endings(files: Iterable[File], ending: str) -> dict[str, File]:
     """Files whose name has this ending (in any case), by the rest of their name."""
     length = len(ending)
-    return {file.name[:-length]: file for file in files if file.name.lower().endswith(ending.lower())}
+    return {composed(file.name[:-length]): file for file in files if file.name.lower().endswith(ending.lower())}
 
 
 def by_stem(tree: Tree, folder: str, split: str, suffixes: frozenset[str]) -> tuple[dict[str, File], list[Finding]]:
@@ -83,12 +93,13 @@ def by_stem(tree: Tree, folder: str, split: str, suffixes: frozenset[str]) -> tu
     findings: list[Finding] = []
     unread: list[File] = []
     for file in tree.files(folder):
+        name = composed(file.stem)
         if file.suffix.lower() not in suffixes:
             unread.append(file)
-        elif file.stem in found:
-            findings.append(Finding("error", split, file, f"has the same name as {found[file.stem].name}; keep one"))
+        elif name in found:
+            findings.append(Finding("error", split, file, f"has the same name as {found[name].name}; keep one"))
         else:
-            found[file.stem] = file
+            found[name] = file
     if unread:
         findings.append(_about_unread(tree, folder, split, unread, masks=suffixes == MASK_SUFFIXES))
     return found, findings

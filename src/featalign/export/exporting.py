@@ -21,6 +21,7 @@ from featalign.export.metadata import ExportInfo, Precision, Size
 from featalign.export.quantize import Drop, Quantization, judge_drop, measure_drop, quantize, require_nncf
 from featalign.export.targets import Target, target_named
 from featalign.export.verify import Comparison, compare, judge
+from featalign.files import why
 from featalign.models import Segmentor
 from featalign.models.network import Mode
 from featalign.version import __version__
@@ -181,13 +182,13 @@ def _beside(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
     except OSError as error:
-        raise FeatalignError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise FeatalignError(f"{path}: cannot be written ({why(error)})") from error
     try:
         yield folder / path.name
         try:
             for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):  # the main file last
                 written.replace(path.parent / written.name)
         except OSError as error:
-            raise FeatalignError(f"{path}: cannot be written ({error.strerror or error})") from error
+            raise FeatalignError(f"{path}: cannot be written ({why(error)})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

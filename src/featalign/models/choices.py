@@ -1,4 +1,4 @@
-"""Options that take one of several names, as the types of a builder's arguments say it."""
+"""Options that take one of several names, or yes or no, as the types of a builder's arguments say it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import wraps
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from featalign.errors import ConfigError, did_you_mean
+from featalign.errors import ConfigError, check_flags, did_you_mean
 
 P = ParamSpec("P")
 Built = TypeVar("Built")
@@ -21,12 +21,13 @@ def choices_of(builder: Callable[..., Any]) -> dict[str, tuple[str, ...]]:
 
 
 def check_choices(builder: Callable[..., Any], options: Mapping[str, Any], *, network: str) -> None:
-    """Refuse what an option that takes names does not take, also where the other options leave it without effect.
+    """Refuse what an option that takes names, or yes or no, does not take, also where others leave it without effect.
 
     Raises:
         ConfigError: with the nearest spelling, or all names.
     """
     hints = get_type_hints(builder)
+    check_flags(**{option: value for option, value in options.items() if hints.get(option) is bool})
     for option, names in choices_of(builder).items():
         if option not in options or _admits(hints[option], options[option]):
             continue

@@ -17,7 +17,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from featalign.align.fapn import Norm
 from featalign.align.fuses import Fuse
 from featalign.backbones import normalization_of
-from featalign.errors import ConfigError, check_count, check_counts, did_you_mean
+from featalign.errors import ConfigError, check_count, check_counts, check_flags, did_you_mean
 from featalign.models.box_precision import with_single_boxes
 from featalign.models.detector import Detector, normalized
 from featalign.models.factory import as_classes
@@ -78,6 +78,7 @@ def create_detector(
         ConfigError: for an unknown name, or an option that a part cannot use or lacks.
     """
     check_count(max_size=max_size, detections=detections)
+    check_flags(point_head=point_head)
     kind, sizes = _kind(name, width=width, point_head=point_head), _sizes(min_size)
     named = as_classes(classes)
     apart = _things(name, things, len(named))

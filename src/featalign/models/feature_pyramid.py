@@ -22,7 +22,7 @@ from featalign.align.fapn import Norm, conv_norm
 from featalign.align.fuses import FaPNName, Fuse, FuseName, fuse_factory
 from featalign.align.pathways import TopDown
 from featalign.backbones import Pyramid, freeze_levels, freeze_norms
-from featalign.errors import ConfigError, check_count, did_you_mean
+from featalign.errors import ConfigError, check_count, check_flags, did_you_mean
 
 PyramidFuse = Literal["add"] | FuseName
 Top = Literal["pool", "p6p7", "p6p7_from_p5", "none"]
@@ -163,6 +163,7 @@ def pyramid(
     if not levels or list(levels) != sorted(set(levels)):
         raise ConfigError(f"levels must be strides, finest first, such as (4, 8, 16, 32); got {tuple(levels)}")
     check_count(width=width)
+    check_flags(frozen_norms=frozen_norms)
     body = Pyramid(backbone, in_channels=in_channels, pretrained=pretrained, strides=levels)
     freeze_levels(body, frozen_levels)
     if frozen_norms:

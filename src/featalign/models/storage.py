@@ -62,6 +62,11 @@ def model_folder(path: Path) -> Path:
         raise WeightsError(
             f"{path}: no such folder; expected a model folder, a training run, or a model on the hub as hub:owner/name"
         )
+    if path.is_file():
+        raise WeightsError(
+            f"{path}: is a file; expected a training run or a model folder, such as the run that it was exported from "
+            "(load_published reads checkpoints of the published code)"
+        )
     raise WeightsError(
         f"{path}: holds no model; expected {CONFIG} and {WEIGHTS} in it or in its folder model/ "
         "(load_published reads checkpoints of the published code)"

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from featalign.errors import FeatalignError
+from featalign.files import why
 
 KEPT = 2
 MODEL, AVERAGE, TRAINER, STATE = "model.safetensors", "average.safetensors", "trainer.pt", "state.json"
@@ -74,7 +75,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
             _discard(old)
     except OSError as error:
         remove_leftovers(folder)
-        raise FeatalignError(f"{target}: checkpoint cannot be written ({error.strerror or error})") from error
+        raise FeatalignError(f"{target}: checkpoint cannot be written ({why(error)})") from error
 
 
 def read_checkpoints(folder: Path) -> Iterator[Checkpoint | FeatalignError]:

@@ -16,8 +16,9 @@ class RunLog:
     """Appends rows to ``log.jsonl``; every row is on its way to disk before the next step begins.
 
     Rows of kind "train" hold step, loss, main_loss, auxiliary_loss, gradient_norm, lr, images_per_second,
-    seconds_left and the peaks of memory; rows of kind "validation" hold step, the scores, per-class IoU by name and
-    whether they are the best so far; rows of kind "skipped" hold a step that was left out, its losses and files.
+    seconds_left and the peaks of memory; rows of kind "validation" hold step, the scores, per-class IoU by name, which
+    score chooses the best model, and whether they are the best so far; rows of kind "skipped" hold a step that was left
+    out, its losses and files.
 
     While it is open, no other process can open it: one run per folder. Killing the process frees it.
     """

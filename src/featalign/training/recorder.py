@@ -66,7 +66,7 @@ class Recorder:
 
     def validated(self, done: int, found: Judgement) -> bool:
         """Write down a validation; whether it is the best so far. An equal one is not."""
-        row = {"step": done, **found.row}
+        row = {"step": done, "metric": found.metric, **found.row}
         # nan, where there was nothing to score, never stays best
         better = self.best is None or not row[found.metric] <= self.best[found.metric]
         self.without_better = 0 if better else self.without_better + 1

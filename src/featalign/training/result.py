@@ -23,9 +23,9 @@ class RunResult:
     Attributes:
         folder: the run folder.
         iterations: steps made; fewer than the recipe's if it was interrupted or stopped early.
-        best: the best validation: step, miou, pixel_accuracy, mean_accuracy, iou by class name, absent classes; of
-            detectors: step, ap, box and mask; of panoptic networks: step, pq, sq, rq, things, stuff, classes. None if
-            nothing was validated.
+        best: the best validation: step, and metric, the name of the score that it has the most of; miou,
+            pixel_accuracy, mean_accuracy, iou by class name, absent classes; of detectors: ap, box and mask; of
+            panoptic networks: pq, sq, rq, things, stuff, classes. None if nothing was validated.
         seconds_per_iteration: mean, waiting for data included, validations not.
         memory: ``peak_rss_mb`` and, on a GPU, ``peak_gpu_mb``, of the first process.
         interrupted: stopped by Ctrl-C or SIGTERM; the same call goes on.

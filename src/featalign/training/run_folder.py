@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featalign.errors import FeatalignError
-from featalign.files import write_atomically
+from featalign.files import why, write_atomically
 from featalign.training.log import finite
 
 
@@ -76,7 +76,7 @@ def prepare(folder: RunFolder) -> None:
             shutil.rmtree(part) if part.is_dir() else part.unlink()
         folder.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FeatalignError(f"{folder.root}: cannot be used as a run folder ({error.strerror})") from error
+        raise FeatalignError(f"{folder.root}: cannot be used as a run folder ({why(error)})") from error
 
 
 def remove_leftovers(folder: RunFolder) -> None:

@@ -49,7 +49,7 @@ def export(
         model,
         output,
         to=to,
-        size=None if size == "dynamic" else parse_size(size),
+        size=_one_size(size),
         precision=precision,
         mode=mode,
         images=images,
@@ -125,3 +125,13 @@ def share(
 
     stated = Stated(license=license, data=data, data_license=data_license)
     share_run(run, to=to, push=push, private=private, stated=stated, evaluations=metrics)
+
+
+def _one_size(text: str) -> tuple[int, int] | None:
+    """None for ``dynamic``. Raises ConfigError."""
+    if text == "dynamic":
+        return None
+    try:
+        return parse_size(text)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; dynamic leaves the size open") from error

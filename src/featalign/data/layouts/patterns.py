@@ -12,7 +12,7 @@ from featalign.data.files import File
 from featalign.data.findings import Finding
 from featalign.data.layouts.base import Labels, Layout, Option, Settings
 from featalign.data.layouts.folder import FOLDER, folder_labels
-from featalign.data.pairs import Split, pair_files
+from featalign.data.pairs import Split, composed, pair_files
 from featalign.data.sources import Tree
 from featalign.errors import ConfigError
 
@@ -66,7 +66,7 @@ def _matching(tree: Tree, pattern: str, split: str) -> Iterator[tuple[str, File]
     expression = re.compile(f"{re.escape(before)}(?P<name>.+){re.escape(after)}")
     for file in tree.files("" if str(path.parent) == "." else str(path.parent)):
         if match := expression.fullmatch(file.name):
-            yield match["name"], file
+            yield composed(match["name"]), file
 
 
 def _pattern(settings: Settings, part: str) -> str:
