@@ -253,7 +253,7 @@ def test_broken_model_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match="holds no model"):
         load_model(tmp_path / "empty")
-    with pytest.raises(WeightsError, match="config.json: is a file; expected a training run or a model folder"):
+    with pytest.raises(WeightsError, match=r"config\.json: is a file; expected a training run or a model folder"):
         load_model(config)
 
 
