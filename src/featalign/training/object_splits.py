@@ -75,7 +75,7 @@ def open_object_split(
     return open_objects(
         files.annotations,
         files.images,
-        masks=bool(options.get("masks", True)),
+        masks=options.get("masks", True),
         faulty=recipe.on_error,
         empty="drop" if learn else "keep",
         channels=recipe.channels,
@@ -109,7 +109,7 @@ def examine(
         return check_panoptic(
             files.annotations, files.images, segments=folder, channels=recipe.channels, max_pixels=max_pixels
         )
-    masks = bool(options.get("masks", True))
+    masks = options.get("masks", True)
     return check_objects(files.annotations, files.images, masks=masks, channels=recipe.channels, max_pixels=max_pixels)
 
 
@@ -183,4 +183,6 @@ def _options(recipe: DataRecipe) -> dict[str, Any]:
     for name in recipe.options:
         if name not in OPTIONS:
             raise ConfigError(f'data.options: unknown "{name}"; {did_you_mean(name, OPTIONS)}')
+    if not isinstance(recipe.options.get("masks", True), bool):
+        raise ConfigError(f"data.options: masks must be true or false, got {recipe.options['masks']!r}")
     return dict(recipe.options)

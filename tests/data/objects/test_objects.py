@@ -13,10 +13,12 @@ import torch
 from fabricate import fabricate
 from PIL import Image
 
-from featalign.data.objects import check_objects, detection_target, open_objects, read_coco
+from featalign.data.objects import check_objects, detection_target, find_objects, open_objects, read_coco
 from featalign.data.objects.rle import decode, encode
 from featalign.errors import ConfigError, DataError
 from featalign.metrics import average_precision
+from featalign.training import Recipe
+from featalign.training.object_splits import object_files
 
 pytest.importorskip("pycocotools", reason="pip install 'featalign[detection]'")
 
@@ -247,3 +249,18 @@ def test_the_page_runs(content, write, tmp_path, monkeypatch):
     exec(compile(labelled, str(PAGE), "exec"), names)
     assert len(names["segments"]) == len(names["objects"]) == 2
     exec(compile(second, str(PAGE), "exec"), names)
+
+
+def test_a_set_of_the_other_kind_is_told_from_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no annotations/panoptic_\*\.json at all$"):
+        find_objects(tmp_path, "val", kind="panoptic")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val.json").write_text("{}")
+    with pytest.raises(DataError, match=r"at all, but instances_\*\.json, which detectors read"):
+        find_objects(tmp_path, "val", kind="panoptic")
+
+
+def test_whether_objects_have_masks_is_no_text(tmp_path: Path) -> None:
+    data = Recipe.from_content({"data": {"options": {"masks": "no"}}}).data
+    with pytest.raises(ConfigError, match=r"data\.options: masks must be true or false, got 'no'"):
+        object_files(tmp_path, data, "val", kind="instances")

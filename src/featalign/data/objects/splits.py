@@ -15,6 +15,7 @@ Annotated = Literal["instances", "panoptic"]
 
 _IMAGES = ("{split}/images", "images/{split}", "{split}", "images")
 _YEARS = ("", "2017", "2014")
+_READERS: dict[Annotated, str] = {"instances": "detectors", "panoptic": "panoptic networks"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def find_objects(
     if file is None:
         there = list_object_splits(root, kind=kind)
         known = did_you_mean(split, there) if there else f"there is no annotations/{kind}_*.json at all"
+        if not there and annotations is None and (others := [one for one in object_kinds(root) if one != kind]):
+            known += f", but {others[0]}_*.json, which {_READERS[others[0]]} read"
         raise DataError(f'{root}: no {kind} of split "{split}"; {known}')
     names = list(_IMAGES) if images is None else [images]
     folder = _first(_places(root, split, names=names, exact=images is not None), folder=True)
