@@ -65,8 +65,8 @@ def share_statistics(model: nn.Module, world: World, device: torch.device) -> No
 def lay_out(model: nn.Module, device: torch.device, *, precision: str) -> None:
     """Put the weights channels last where that trains faster; the maps that convolutions make of them follow.
 
-    On a CPU it does in every precision (docs/training.md). On a GPU the tensor cores, which autocast is for, read maps
-    in that order; in single precision torch's own order stays.
+    On a CPU it does in every precision (docs/benchmarks.md). On a GPU the tensor cores, which autocast is for, read
+    maps in that order; in single precision torch's own order stays.
     """
     if device.type == "cpu" or (device.type == "cuda" and precision in HALF):
         model.to(memory_format=torch.channels_last)
