@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from featalign.cli.app import app
 from featalign.cli.options import parse_bytes, parse_settings
-from featalign.cli.protocol import Protocol, protocol
+from featalign.cli.protocol import Protocol, protocol, reading
 from featalign.errors import ConfigError
 from featalign.training import Recipe
 
@@ -64,6 +64,17 @@ def test_options_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_model_folder_has_the_defaults(tmp_path: Path) -> None:
     assert protocol(tmp_path, split=None) == Protocol()
+
+
+def test_two_runs_are_compared_on_the_data_of_the_first_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ("data.layout=folder", "data.options={shift: -1}", "test.split=val", "test.flip=true")
+    runs = (tmp_path, run_with(tmp_path / "a", *changes), run_with(tmp_path / "b", "data.layout=voc"))
+    assert reading(*runs) == Protocol(split="val", layout="folder", layout_options=("shift=-1",))
+    assert "as the run's recipe says: split val, layout folder, layout options shift=-1\n" in capsys.readouterr().err
+    assert reading(*runs, split="test", layout="auto", layout_options=[]) == Protocol()
+    assert reading(tmp_path / "scores.json", tmp_path) == Protocol()
 
 
 def test_a_recipe_of_another_time_is_no_obstacle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from featalign.data import open_dataset
 from featalign.doctor import versions
 from featalign.inference import Evaluation
 from featalign.models import create_model, save_model
+from featalign.training import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,17 @@ def test_compare_runs_and_files_alike(root, tmp_path, monkeypatch, capsys):
     assert "mIoU, 12 px" in shown and str(root / "1") in shown
     first = contents[0]["scores"]["mIoU"]
     assert first["low"] <= first["difference"] <= first["high"] and first["a"] - first["b"] == first["difference"]
+
+
+def test_compare_reads_the_data_as_the_runs_did(root, tmp_path, monkeypatch):
+    run_a = shutil.copytree(root / "0", tmp_path / "a")
+    changes = ("data.layout=patterns", "data.test_split=val", "test.flip=true")
+    options = "data.options={images: '{split}/images/{name}.png', masks: '{split}/masks/{name}.png'}"
+    (run_a / "recipe.yaml").write_text(Recipe().with_overrides((*changes, options)).to_yaml())
+    data = ("--data", root / "data", "--device", "cpu", "--pictures", 0, "--out", tmp_path / "out")
+    assert run(monkeypatch, "compare", root / "1", run_a, *data) == 0
+    settings = json.loads((tmp_path / "out" / "comparison.json").read_text())["settings"]
+    assert (settings["split"], settings["layout"], settings["flip"]) == ("val", "patterns", False)
 
 
 def test_compare_draws_pictures_within_the_limits(root, tmp_path, monkeypatch, capsys):

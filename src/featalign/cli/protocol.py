@@ -1,4 +1,4 @@
-"""How `eval` tests a run: as its recipe says, unless told otherwise."""
+"""How `eval` tests a run, and what `compare` reads: as the recipe says, unless told otherwise."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from featalign.cli.options import format_setting
 from featalign.errors import ConfigError
 from featalign.models.network import Mode
 from featalign.training import Recipe, load_recipe
+
+RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,29 @@ class Protocol:
 
 def protocol(run: Path, **given: Any) -> Protocol:
     """What is ``given``, and for all that is None or empty what the recipe of the run says, or the default."""
-    file = run / "recipe.yaml"
-    found = Protocol()
+    return _told(_recipe(run), given)
+
+
+def reading(*runs: Path, **given: Any) -> Protocol:
+    """The same of split, layout and its options alone, by the first of the runs that has a recipe."""
+    recipe = _recipe(next((run for run in runs if (run / RECIPE).is_file()), runs[0]))
+    data = Protocol(split=recipe.split, layout=recipe.layout, layout_options=recipe.layout_options)
+    return _told(data, given)
+
+
+def _recipe(run: Path) -> Protocol:
+    """What the recipe of the run says, or the default where there is none."""
+    file = run / RECIPE
     if file.is_file():
         try:
-            found = _of(load_recipe(file))
+            return _of(load_recipe(file))
         except ConfigError as error:
             err.print(f"note: tested by the defaults, since the run's recipe cannot be read: {error}", markup=False)
+    return Protocol()
+
+
+def _told(found: Protocol, given: dict[str, Any]) -> Protocol:
+    """``found`` with what is ``given`` in its place; names what it keeps."""
     chosen = {name: value for name, value in given.items() if value is not None and value != []}
     if chosen.get("layout") not in (None, found.layout):  # options of another layout
         found = replace(found, layout_options=())

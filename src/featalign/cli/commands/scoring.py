@@ -132,8 +132,10 @@ def compare(
     data: Annotated[
         Path | None, typer.Option(help="Data set: a folder or a zip file. Not needed, but for pictures, for two files.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Which split.")] = "test",
-    layout: Annotated[str, typer.Option(help="How the data set lies on disk; auto looks.")] = "auto",
+    split: Annotated[str | None, typer.Option(help="Which split; default as in A's recipe, or test.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="How the data set lies on disk; auto looks; default as in A's recipe.")
+    ] = None,
     layout_options: LayoutOptions = [],  # noqa: B006 - Typer copies it
     boundary: Annotated[str, typer.Option(help="Widths of boundary bands in pixels, comma-separated.")] = "3,5,8,12",
     metrics: Annotated[str, typer.Option(help="Further ones: boundary_iou,boundary_f.")] = "",
@@ -157,6 +159,7 @@ def compare(
 ) -> None:
     """Put two runs side by side: which is better, by how much, and whether the images can tell; and where they differ.
 
+    Both are scored alike, by the options here; of a run's recipe only the data count. Where A has none, B's is read.
     Files of scores are compared as they are: the options of scoring then count for nothing, but for --device and the
     limits where pictures are drawn.
     """
@@ -166,6 +169,7 @@ def compare(
     from featalign.cli.objects import refuse
     from featalign.cli.options import parse_bytes
     from featalign.cli.predicting import predictor
+    from featalign.cli.protocol import reading
     from featalign.cli.scoring import ScoreOptions
     from featalign.cli.settings import predictor_of
     from featalign.data import DEFAULT_MAX_PIXELS
@@ -193,7 +197,10 @@ def compare(
     )
     options = None
     if data:
-        options = ScoreOptions(data, split, layout, layout_options, boundary, metrics, input_size, on_error, workers)
+        of = reading(run_a, run_b, split=split, layout=layout, layout_options=layout_options)
+        options = ScoreOptions(
+            data, of.split, of.layout, list(of.layout_options), boundary, metrics, input_size, on_error, workers
+        )
     run_comparison((run_a, run_b), output, options, load, again, resamples=resamples, pictures=pictures)
 
 
