@@ -11,6 +11,9 @@ from PIL import Image
 from serve.conftest import CLASSES, encoded, make_model
 
 import featalign
+from featalign.inference.live_memory import EncoderMemory
+from featalign.serve.networks import Segment
+from featalign.serve.question import Question
 
 
 def labels_of(response) -> np.ndarray:
@@ -47,6 +50,15 @@ def test_scales_and_flip(client, send, predictor, photo):
     found = labels_of(send(client, scales=[0.5, 1], flip=True))
     np.testing.assert_array_equal(found, asked(photo).labels)
     assert agreement(found, predictor(photo).labels) < 1
+
+
+def test_what_an_image_takes_is_measured_once(predictor, photo, monkeypatch):
+    sizes, measure = [], EncoderMemory._measure
+    monkeypatch.setattr(EncoderMemory, "_measure", lambda self, *size: sizes.append(size) or measure(self, *size))
+    served = Segment(featalign.Predictor(predictor.model, device="cpu", max_memory=2**30), Question())
+    for _ in range(2):
+        np.testing.assert_array_equal(served([photo])[0], predictor(photo).labels)
+    assert sizes == [(64, 64)]
 
 
 def test_the_palette_has_the_classes_colours(client, send, predictor):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import weakref
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -28,7 +28,7 @@ class EncoderMemory:
 
     def __init__(self, model: Segmentor) -> None:
         self._model = model
-        self._measured = lru_cache(maxsize=256)(self._measure)
+        self._measured: dict[tuple[int, int], Looking] = {}
 
     @cached_property
     def _shapes(self) -> Segmentor:
@@ -38,8 +38,10 @@ class EncoderMemory:
 
     def __call__(self, size: tuple[int, int]) -> Looking:
         """For one image of ``size`` (h, w), rounded up to multiples of 32."""
-        height, width = (-(-side // 32) * 32 for side in size)
-        return self._measured(height, width)
+        rounded = -(-size[0] // 32) * 32, -(-size[1] // 32) * 32
+        if rounded not in self._measured:
+            self._measured[rounded] = self._measure(*rounded)
+        return self._measured[rounded]
 
     def _measure(self, height: int, width: int) -> Looking:
         shapes = self._shapes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -91,6 +91,7 @@ class Predictor:
             self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         elif precision != "fp32":
             raise ConfigError(f"an exported file computes as it was exported; leave out the precision {precision}")
+        self._encoder = EncoderMemory(model) if isinstance(model, Segmentor) else None
         self.precision = precision
         self.mode = mode
         self.effort = _checked_effort(effort, mode, model)
@@ -199,10 +200,6 @@ class Predictor:
             flips=len(self.views.flips),
             encoder=self._encoder,
         )
-
-    @cached_property
-    def _encoder(self) -> EncoderMemory | None:
-        return EncoderMemory(self.model) if isinstance(self.model, Segmentor) else None
 
     def _context(self) -> AbstractContextManager[None]:
         half = HALF.get(self.precision)
