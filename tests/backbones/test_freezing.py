@@ -48,6 +48,15 @@ def test_norms_become_constants_and_the_answer_stays():
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(got, expected, strict=True))
 
 
+def test_constant_norms_train_on_a_single_cell():
+    backbone = Pyramid("resnet10t").train()
+    image = torch.randn(1, 3, 32, 32)
+    with pytest.raises(ValueError, match="a single cell"):
+        backbone(image)
+    freeze_norms(backbone)
+    assert backbone(image)[-1].shape[2:] == (1, 1)
+
+
 def test_other_norms_stay():
     backbone = Pyramid("convnext_atto")
     before = {name for name, _ in backbone.named_parameters()}

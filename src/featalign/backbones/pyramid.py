@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from featalign.backbones.body import UNDILATED, create_body
 from featalign.backbones.stages import (
@@ -97,7 +98,6 @@ class Pyramid(nn.Module):
             pool_before_second_stage(
                 self.body, name, level=first, factor=extra_stride, channels_last=self._channels_last
             )
-        self._batch_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.body.modules())
         self._pads = False
         if not all(self._covers(side) for side in (1, max(self.strides) + 1)):
             self._pads = True
@@ -118,7 +118,7 @@ class Pyramid(nn.Module):
         """
         height, width = images.shape[-2:]
         single_cell = images.shape[0] == 1 and max(height, width) <= max(self.strides) and not self._pads
-        if single_cell and self.training and self._batch_norm:
+        if single_cell and self.training and any(isinstance(layer, _BatchNorm) for layer in self.body.modules()):
             raise ValueError(
                 f"cannot train on one image of {height}x{width} pixels: its map at stride {max(self.strides)} is a "
                 "single cell, which batch normalization cannot use; take a larger crop or a batch of at least 2"
