@@ -12,6 +12,7 @@ from torch import Tensor
 from featalign.data import normalize
 from featalign.errors import ConfigError
 from featalign.inference import Predictor
+from featalign.inference.picture import Picture
 from featalign.models import Segmentor, create_model
 from featalign.models.network import Mode
 
@@ -169,6 +170,14 @@ def test_a_network_without_features_answers_alike(model):
         ours = probabilities(Predictor(model, device="cpu", mode="dense", **options), pixels)
         theirs = probabilities(Predictor(Whole(model), device="cpu", mode="dense", **options), pixels)
         torch.testing.assert_close(theirs, ours, rtol=0, atol=2e-6)
+
+
+def test_an_image_is_made_ready_once(model, monkeypatch):
+    shown, part = [], Picture.part
+    monkeypatch.setattr(Picture, "part", lambda self, *window: shown.append(window) or part(self, *window))
+    pixels = images(40, 60)
+    labels = [Predictor(network, device="cpu", mode="dense").labels(pixels) for network in (model, Whole(model))]
+    assert len(shown) == 2 and torch.equal(*labels)
 
 
 @pytest.mark.parametrize("options", [{"scales": ()}, {"scales": (0,)}, {"scales": (-1,)}, {"scales": (float("nan"),)}])

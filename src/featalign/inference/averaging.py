@@ -15,6 +15,7 @@ from featalign.inference.picture import Picture
 from featalign.inference.resampling import resample, resize_taps
 from featalign.inference.views import Span, View, Views
 from featalign.models.adaptive import EFFORT
+from featalign.models.decoding import as_labels
 from featalign.models.network import Mode
 
 _Key = tuple[int, Span, Span, bool]
@@ -56,9 +57,9 @@ class Average:
             if isinstance(found, Encoded):
                 box = view.box(row, column, range(self.output[0]), flipped=False)
                 return found.labels(box, self.output, max_memory=scratch)
+            self._kept[0, row, column, False] = found
         plan = self.budget.plan()
-        dtype = _id_type(len(self.network.classes))
-        ids = [self._band(band, plan).argmax(1).to(dtype) for band in plan.bands(self.output[0])]
+        ids = [as_labels(self._band(band, plan)) for band in plan.bands(self.output[0])]
         return ids[0] if len(ids) == 1 else torch.cat(ids, 1)
 
     @torch.inference_mode()
@@ -162,7 +163,3 @@ def _softmax(logits: Tensor) -> Tensor:
     values = logits - logits.amax(1, keepdim=True)
     values.exp_()
     return values.div_(values.sum(1, keepdim=True))
-
-
-def _id_type(classes: int) -> torch.dtype:
-    return torch.uint8 if classes <= 2**8 else torch.int16 if classes <= 2**15 else torch.int64
