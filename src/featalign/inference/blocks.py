@@ -4,8 +4,8 @@
 │ margin        │   Each block of the answer is given by one window, which shows the image for at least
 │   ┌───────┐   │   ``margin`` pixels around it, but at the image's own border. Windows begin at multiples
 │   │ block │   │   of the network's largest stride: a network that looks no further than the margin gives
-│   └───────┘   │   the same answer in a window as in the whole image.
-│               │
+│   └───────┘   │   the same answer in a window as in the whole image. Only the last windows of an image whose
+│               │   sides are no such multiples begin elsewhere, so as to end with it.
 └───────────────┘
 """
 
