@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 import pytest
@@ -170,3 +170,30 @@ def test_an_exported_file_is_stopped_between_its_runs():
     with stopping(lambda: file.runs == 1), pytest.raises(GoneError):
         ExportedModel(file, digest="")(torch.zeros(3, 3, 8, 8))
     assert file.runs == 1
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_nobody_waits_for_a_batcher_that_has_ended(runs):
+    """Neither who waited for company, nor whose image was with the network."""
+    begun = threading.Event()
+
+    def work(payloads):
+        begun.set()
+        sleep(0.2)
+        return payloads
+
+    async def scenario():
+        batcher = Batcher(capacity=2, batch=2, max_cost=2, wait=10, observe=lambda *_: None)
+        batcher.start()
+        with batcher.place() as company:
+            asked = asyncio.create_task(ask(batcher, 1, work=work))
+            if runs:
+                company.arrived()
+                assert await asyncio.to_thread(begun.wait, 5)
+            else:
+                await asyncio.sleep(0.1)
+            await batcher.stop()
+        await asyncio.wait([asked], timeout=5)
+        assert asked.cancelled() and begun.is_set() == runs
+
+    asyncio.run(scenario())

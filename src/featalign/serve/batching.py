@@ -73,6 +73,7 @@ class Batcher:
         self.arriving = 0
         self._failures = 0
         self._jobs: deque[_Job] = deque()
+        self._taken: list[_Job] = []
         self._news = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._task: asyncio.Task[None] | None = None
@@ -92,11 +93,11 @@ class Batcher:
         self._task = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
-        """End; what still waits is cancelled."""
+        """End; what still waits, or runs, is cancelled."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for job in self._jobs:
+        for job in (*self._taken, *self._jobs):
             job.future.cancel()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
@@ -132,7 +133,7 @@ class Batcher:
 
     async def _gather(self) -> list[_Job]:
         """The oldest job and those that can go with it."""
-        jobs = self._take([])
+        jobs = self._taken = self._take([])
         deadline = perf_counter() + self.wait
         while jobs and len(jobs) < self.batch and self.arriving and (left := deadline - perf_counter()) > 0:
             self._news.clear()
@@ -140,7 +141,7 @@ class Batcher:
                 await asyncio.wait_for(self._news.wait(), left)
             except TimeoutError:
                 break
-            jobs = self._take(jobs)
+            jobs = self._taken = self._take(jobs)
         return jobs
 
     def _take(self, jobs: list[_Job]) -> list[_Job]:
