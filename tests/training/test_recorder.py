@@ -59,6 +59,13 @@ def test_only_a_better_score_is_the_best(tmp_path: Path, tiny: Callable[..., Rec
     assert rows(path)[0]["iou"] == {"class 0": 0.3, "class 1": None}
 
 
+def test_what_had_no_score_is_the_best_only_until_one_has(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
+    with RunLog(tmp_path / "log.jsonl") as log:
+        recorder = recorder_of(tiny(), log)
+        better = [recorder.validated(step, found(miou)) for step, miou in enumerate([math.nan, 0.2, math.nan, 0.3])]
+    assert better == [True, True, False, True]
+
+
 def test_going_on_cuts_the_log_back(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
     """Rows after the checkpoint are written again; those before stay, and so does the best."""
     path, step = tmp_path / "log.jsonl", Step({"loss": 1.0}, gradient_norm=2.0, lr=0.1, stop=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from featalign.training.judging import Judgement
@@ -67,8 +68,8 @@ class Recorder:
     def validated(self, done: int, found: Judgement) -> bool:
         """Write down a validation; whether it is the best so far. An equal one is not."""
         row = {"step": done, "metric": found.metric, **found.row}
-        # nan, where there was nothing to score, never stays best
-        better = self.best is None or not row[found.metric] <= self.best[found.metric]
+        earlier = math.nan if self.best is None else self.best[found.metric]
+        better = math.isnan(earlier) or row[found.metric] > earlier  # nan: there was nothing to score
         self.without_better = 0 if better else self.without_better + 1
         if better:
             self.best = row
