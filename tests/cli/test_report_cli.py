@@ -92,9 +92,10 @@ def test_compare_reads_the_data_as_the_runs_did(root, tmp_path, monkeypatch):
     options = "data.options={images: '{split}/images/{name}.png', masks: '{split}/masks/{name}.png'}"
     (run_a / "recipe.yaml").write_text(Recipe().with_overrides((*changes, options)).to_yaml())
     data = ("--data", root / "data", "--device", "cpu", "--pictures", 0, "--out", tmp_path / "out")
-    assert run(monkeypatch, "compare", root / "1", run_a, *data) == 0
+    assert run(monkeypatch, "compare", root / "1", run_a, *data, "--mode", "adaptive", "--effort", "0.05") == 0
     settings = json.loads((tmp_path / "out" / "comparison.json").read_text())["settings"]
     assert (settings["split"], settings["layout"], settings["flip"]) == ("val", "patterns", False)
+    assert (settings["mode"], settings["effort"]) == ("adaptive", 0.05)
 
 
 def test_compare_draws_pictures_within_the_limits(root, tmp_path, monkeypatch, capsys):
