@@ -21,9 +21,11 @@ STARTS = {
         "short": "camvid-pretrained",
         "medium": "camvid-pretrained-medium",
         "published": "camvid-pretrained-published",
+        "large": "camvid-pretrained-published-large",
     },
 }
-"""Result files by the training: short, three times as long, or by the optimizer and losses of IFA's paper."""
+"""Result files by the training: short, three times as long, by the optimizer and losses of IFA's paper, and that with
+larger crops and a wider decoder."""
 
 
 class Claim(NamedTuple):
@@ -40,6 +42,7 @@ CLAIMS = [
     Claim("IFA, against bilinear resampling", "ifa", "bilinear", "+1.5 (IFA, Table 1)"),
     Claim("the same, after 3,000 iterations", "ifa", "bilinear", training="medium"),
     Claim("the same, with the optimizer and the losses of the paper", "ifa", "bilinear", training="published"),
+    Claim("and with larger crops and a decoder of twice the width", "ifa", "bilinear", training="large"),
     Claim(
         "IFA with blended codes and points near boundaries, against bilinear resampling",
         "ifa_blended_boundary",
