@@ -25,6 +25,7 @@ from featalign.models import load_detector
 from featalign.models.storage import CONFIG, model_folder, read_config
 from featalign.training import Recipe, load_recipe
 from featalign.training.object_splits import examine, forbidding, open_object_split
+from featalign.training.run_folder import RunFolder
 
 _AVERAGES = {
     "ap": "AP",
@@ -157,8 +158,9 @@ def explain_objects(run: Path, image: Path, folder: Path, *, device: str, max_pi
 
 def _recipe(run: Path) -> Recipe:
     """That of the run; of a model folder, one that says no more than which network it is."""
-    if (run / "recipe.yaml").is_file():
-        return load_recipe(run / "recipe.yaml")
+    file = RunFolder(run).recipe
+    if file.is_file():
+        return load_recipe(file)
     name = read_config(model_folder(run) / CONFIG)["detector"]["name"]
     return Recipe.from_content({"model": {"name": name}})
 

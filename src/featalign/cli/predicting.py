@@ -23,6 +23,7 @@ from featalign.models import Segmentor
 from featalign.models.network import Mode
 from featalign.training import load_recipe
 from featalign.training.questions import teaches_between_cells
+from featalign.training.run_folder import RunFolder
 
 
 def predictor(
@@ -62,7 +63,7 @@ def predictor(
 
 def _note_untaught(run: Path, network: Segmentor) -> None:
     """Say so where a network is to be asked what its training never asked it."""
-    function, file = network.implicit, run / "recipe.yaml"
+    function, file = network.implicit, RunFolder(run).recipe
     if function is None or function.position is None or not file.is_file():
         return
     with suppress(ConfigError):  # of a recipe that cannot be read nothing is known

@@ -11,8 +11,7 @@ from featalign.cli.options import format_setting
 from featalign.errors import ConfigError
 from featalign.models.network import Mode
 from featalign.training import Recipe, load_recipe
-
-RECIPE = "recipe.yaml"
+from featalign.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,14 @@ def protocol(run: Path, **given: Any) -> Protocol:
 
 def reading(*runs: Path, **given: Any) -> Protocol:
     """The same of split, layout and its options alone, by the first of the runs that has a recipe."""
-    recipe = _recipe(next((run for run in runs if (run / RECIPE).is_file()), runs[0]))
+    recipe = _recipe(next((run for run in runs if RunFolder(run).recipe.is_file()), runs[0]))
     data = Protocol(split=recipe.split, layout=recipe.layout, layout_options=recipe.layout_options)
     return _told(data, given)
 
 
 def _recipe(run: Path) -> Protocol:
     """What the recipe of the run says, or the default where there is none."""
-    file = run / RECIPE
+    file = RunFolder(run).recipe
     if file.is_file():
         try:
             return _of(load_recipe(file))

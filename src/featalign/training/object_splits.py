@@ -27,7 +27,7 @@ from featalign.data.objects import (
 )
 from featalign.data.objects.splits import Annotated, of_split
 from featalign.data.opening import open_source
-from featalign.errors import ConfigError, DataError, did_you_mean
+from featalign.errors import ConfigError, DataError, check_flags, did_you_mean
 from featalign.training.recipe import DataRecipe
 from featalign.training.splits import Splits, check_files, open_split
 
@@ -183,6 +183,5 @@ def _options(recipe: DataRecipe) -> dict[str, Any]:
     for name in recipe.options:
         if name not in OPTIONS:
             raise ConfigError(f'data.options: unknown "{name}"; {did_you_mean(name, OPTIONS)}')
-    if not isinstance(recipe.options.get("masks", True), bool):
-        raise ConfigError(f"data.options: masks must be true or false, got {recipe.options['masks']!r}")
+    check_flags(**{"data.options: masks": recipe.options.get("masks", True)})
     return dict(recipe.options)
