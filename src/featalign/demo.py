@@ -76,9 +76,10 @@ def run_demo(
         if run.interrupted:
             raise KeyboardInterrupt
         predictors[name] = Predictor(load_model(run.folder), device="cpu")
-    scores = {name: _score(predictor, size, counts["test"], console) for name, predictor in predictors.items()}
+    tests = {finer: _test_scenes(size, finer, counts["test"]) for finer in (1, FINER)}
+    scores = {name: _score(predictor, tests, console) for name, predictor in predictors.items()}
     console.print(_table(scores, size))
-    _draw_figure(predictors, _test_scenes(size, 1, counts["test"]), figure)
+    _draw_figure(predictors, tests[1], figure)
     write_atomically(results, json.dumps(_as_json(scores, size), indent=1) + "\n")
     console.print(f"figure: {figure}", soft_wrap=True)
     return DemoResult(scores, figure)
@@ -109,15 +110,10 @@ def _test_scenes(size: tuple[int, int], finer: int, count: int) -> SceneDataset:
     return SceneDataset(count, size, seed=2, mask_size=(size[0] * finer, size[1] * finer))
 
 
-def _score(predictor: Predictor, size: tuple[int, int], count: int, console: Console) -> dict[int, Evaluation]:
+def _score(predictor: Predictor, tests: dict[int, SceneDataset], console: Console) -> dict[int, Evaluation]:
     return {
-        finer: evaluate(
-            predictor,
-            _test_scenes(size, finer, count),
-            boundary_widths=(BOUNDARY * finer,),
-            progress=bar_on(console),
-        )
-        for finer in (1, FINER)
+        finer: evaluate(predictor, scenes, boundary_widths=(BOUNDARY * finer,), progress=bar_on(console))
+        for finer, scenes in tests.items()
     }
 
 
