@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from featalign.losses import cross_entropy, ohem_cross_entropy
+from featalign.losses import cross_entropy, ohem_cross_entropy, ohem_cross_entropy_alignseg
 
 
 def make_batch(*, confidence: float = 1.0, void: float = 0.2) -> tuple[Tensor, Tensor]:
@@ -90,3 +91,13 @@ def test_options_out_of_range(options: dict[str, float]) -> None:
 def test_target_of_another_size() -> None:
     with pytest.raises(ValueError, match="resize the logits"):
         ohem_cross_entropy(torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 4, dtype=torch.long))
+
+
+@pytest.mark.parametrize("mine", [ohem_cross_entropy, ohem_cross_entropy_alignseg])
+@pytest.mark.parametrize("min_kept", [1, 20, 10_000])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_nan_is_not_mined_away(mine: Callable[..., Tensor], min_kept: int, everywhere: bool) -> None:
+    logits, target = make_batch()
+    target[0, 2, 3] = 1
+    (logits if everywhere else logits[0, :, 2, 3]).fill_(math.nan)
+    assert mine(logits, target, min_kept=min_kept).isnan()

@@ -56,4 +56,4 @@ def _hard_pixels(logits: Tensor, target: Tensor, threshold: float, min_kept: int
     probability = torch.softmax(at_least_float32(logits), dim=1)
     probability = true_class_probability(probability, target, ignore_index)
     hardest = probability.flatten().kthvalue(min(min_kept, target.numel())).values
-    return probability <= hardest.clamp_min(threshold)
+    return ~(probability > hardest.clamp_min(threshold))  # nan is kept: the loss must not hide it

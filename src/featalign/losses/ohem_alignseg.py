@@ -53,8 +53,8 @@ def ohem_cross_entropy_alignseg(
     if target.numel():
         probability = torch.softmax(at_least_float32(logits.detach()), dim=1)
         found = _found_threshold(probability, target, threshold, min_kept, factor, ignore_index)
-        hard = true_class_probability(probability, target, ignore_index) <= found
-        target = target.where(hard, ignore_index)
+        easy = true_class_probability(probability, target, ignore_index) > found
+        target = target.masked_fill(easy, ignore_index)  # nan is kept: the loss must not hide it
     return cross_entropy(logits, target, ignore_index=ignore_index, weight=weight)
 
 
