@@ -57,3 +57,10 @@ def test_a_void_label_among_the_ids_is_left_out(loss: Callable[..., Tensor]) -> 
     target = torch.zeros(2, 6, 6, dtype=torch.uint8)  # of any integer type
     target[0] = 200
     assert loss(torch.zeros(2, 5, 6, 6), target, ignore_index=200).isfinite()
+
+
+@every_loss
+def test_the_last_id_of_a_byte_is_not_minus_one(loss: Callable[..., Tensor]) -> None:
+    logits, target = torch.randn(2, 256, 6, 6), torch.full((2, 6, 6), 255)
+    target[0] = 7
+    assert loss(logits, target.byte(), ignore_index=-1) == loss(logits, target, ignore_index=-1)

@@ -43,7 +43,7 @@ def lovasz_softmax(
         check_batch(logits, target, None, ignore_index, waits=True)
         pairs = zip(logits.split(1), target.split(1), strict=True)
         losses = torch.stack([lovasz_softmax(*pair, classes=classes, ignore_index=ignore_index) for pair in pairs])
-        labelled = (target != ignore_index).flatten(1).any(1)
+        labelled = (target.long() != ignore_index).flatten(1).any(1)
         return losses.sum() / labelled.sum().clamp_min(1)
     probability, labels = valid_probabilities(logits, target, ignore_index)
     if labels.numel() == 0:

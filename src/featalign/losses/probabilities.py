@@ -22,8 +22,9 @@ def valid_probabilities(logits: Tensor, target: Tensor, ignore_index: int) -> tu
         ValueError: if shapes, types or labels are not such.
     """
     check_batch(logits, target, None, ignore_index, waits=True)
+    target = target.long()
     valid = target != ignore_index
-    return torch.softmax(at_least_float32(logits.movedim(1, 0)[:, valid]), dim=0), target[valid].long()
+    return torch.softmax(at_least_float32(logits.movedim(1, 0)[:, valid]), dim=0), target[valid]
 
 
 def true_class_probability(probability: Tensor, target: Tensor, ignore_index: int) -> Tensor:

@@ -37,7 +37,7 @@ class BoundaryBands(Accumulator):
 
     def update(self, pred: Labels, target: Labels) -> None:
         """Adds one image or batch of maps (..., H, W): ids and errors of :func:`confusion_matrix`."""
-        bands = boundary_targets(as_labels("target", target), self.widths, self.ignore_index)
+        bands = boundary_targets(torch.as_tensor(target), self.widths, self.ignore_index)
         counted = [confusion_matrix(pred, band, self.classes, self.ignore_index) for band in bands.values()]
         for matrix, counts in zip(self.matrices, counted, strict=True):
             matrix += counts
@@ -52,6 +52,7 @@ def boundary_targets(target: Tensor, widths: Sequence[int], ignore_index: int = 
 
     Bands grow from the narrowest to the widest, so that all of them cost little more than the widest alone.
     """
+    target = as_labels("target", target, ignore_index)
     void = {width: target.masked_fill(~band, ignore_index) for width, band in _bands(target, widths, ignore_index)}
     return {width: void[width] for width in widths}
 
@@ -78,7 +79,7 @@ def boundary_band(target: Tensor, width: int, ignore_index: int = IGNORE_INDEX) 
     Raises:
         ValueError: if width is below 1 or the target has fewer than two dimensions.
     """
-    return dict(_bands(target, [width], ignore_index))[width]
+    return dict(_bands(as_labels("target", target, ignore_index), [width], ignore_index))[width]
 
 
 def _bands(target: Tensor, widths: Sequence[int], ignore_index: int) -> Iterator[tuple[int, Tensor]]:

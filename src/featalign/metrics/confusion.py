@@ -55,7 +55,7 @@ def confusion_matrix(pred: Labels, target: Labels, classes: int, ignore_index: i
     Raises:
         ValueError: if the shapes differ, or a valid pixel has an id outside 0 … K-1.
     """
-    pred, target = label_pair(pred, target)
+    pred, target = label_pair(pred, target, ignore_index)
     counts = _bordered_counts(pred, target, classes, ignore_index)
     strays = {"target": counts[[0, -1]].sum(), "pred": counts[:, [0, -1]].sum()}
     for name, labels in (("target", target), ("pred", pred)):

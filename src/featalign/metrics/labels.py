@@ -8,22 +8,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Labels = Tensor | NDArray[np.integer]
+_SCARCE = (torch.uint16, torch.uint32, torch.uint64)  # types that torch hardly calculates with
 
 
-def label_pair(pred: Labels, target: Labels) -> tuple[Tensor, Tensor]:
-    """Both as integer tensors of one shape, on the target's device. Raises ValueError if they are not such."""
-    pred, target = as_labels("pred", pred), as_labels("target", target)
+def label_pair(pred: Labels, target: Labels, ignore_index: int = 0) -> tuple[Tensor, Tensor]:
+    """Both as integer tensors of one shape, on the target's device, the target in a type that has ``ignore_index``.
+    Raises ValueError if they are not such."""
+    pred, target = as_labels("pred", pred), as_labels("target", target, ignore_index)
     if pred.shape != target.shape:
         raise ValueError(f"got pred {tuple(pred.shape)} and target {tuple(target.shape)}; expected equal shapes")
     return pred.to(target.device), target
 
 
-def as_labels(name: str, labels: Labels) -> Tensor:
-    """The labels as a tensor; raises ValueError unless they are integers."""
+def as_labels(name: str, labels: Labels, ignore_index: int = 0) -> Tensor:
+    """The labels as a tensor of a type that has ``ignore_index``: torch compares modulo the range of a type, in which
+    255 of uint8 is -1. Raises ValueError unless they are integers."""
     tensor = torch.as_tensor(labels)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(f"got {name} of type {tensor.dtype}; expected integer class ids: logits.argmax(1) gives them")
-    return tensor
+    known = torch.iinfo(tensor.dtype)
+    fits = known.min <= ignore_index <= known.max and tensor.dtype not in _SCARCE
+    return tensor if fits else tensor.long()
 
 
 def image_pairs(pred: Labels, target: Labels, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
@@ -33,7 +38,7 @@ def image_pairs(pred: Labels, target: Labels, classes: int, ignore_index: int) -
         ValueError: if the two are not maps of one shape and of at least one pixel, or a valid pixel has an id outside
             0 … ``classes`` - 1.
     """
-    pred, target = label_pair(pred, target)
+    pred, target = label_pair(pred, target, ignore_index)
     if target.ndim not in (2, 3):
         raise ValueError(f"got labels {tuple(target.shape)}; boundaries and instances need maps (H, W) or (B, H, W)")
     if 0 in target.shape[-2:]:
