@@ -217,5 +217,10 @@ def test_torchvisions_kernel_behind_the_same_arguments():
     geometry = deform._Geometry(groups=4, stride=2, padding=1, dilation=1)
     got = deform._operator(*tensors, geometry)
     assert torch.allclose(got, deform._by_taps(*tensors, geometry), rtol=0, atol=1e-11)
-    half = [tensor.bfloat16() for tensor in tensors]
-    assert deform._operator(*half, geometry).dtype == torch.bfloat16
+    for dtype in (torch.bfloat16, torch.float32, torch.float64):
+        x, offset, mask, weight, bias = (tensor.to(dtype) for tensor in tensors)
+        assert deform._operator(x, offset, mask, weight, bias, geometry).dtype == dtype
+        with torch.autocast("cpu", torch.bfloat16):
+            expected = F.conv2d(x, weight, bias, stride=2, padding=1).dtype
+            assert deform._operator(x, offset, mask, weight, bias, geometry).dtype == expected
+            assert deform_conv(x, offset, mask, weight, bias, groups=4, stride=2, padding=1).dtype == expected

@@ -88,7 +88,7 @@ def _operator(
         dilation=geometry.dilation,
         mask=mask.to(dtype),
     )
-    return result.to(x.dtype)
+    return result.to(_answered(x))
 
 
 def _by_taps(
@@ -168,6 +168,13 @@ def _rows_per_band(x: Tensor, offset: Tensor, weight: Tensor) -> int | None:
         return None
     row_bytes = 4 * x.shape[0] * offset.shape[3] * weight[0].numel()
     return max(1, COLUMN_BYTES // max(row_bytes, 1))
+
+
+def _answered(x: Tensor) -> torch.dtype:
+    """What a convolution of ``x`` answers in: under autocast its dtype, but for float64."""
+    device = x.device.type
+    cast = torch.is_autocast_enabled(device) and x.dtype != torch.float64
+    return torch.get_autocast_dtype(device) if cast else x.dtype
 
 
 def _precision(offset: Tensor) -> torch.dtype:
