@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.errors import ConfigError
@@ -65,6 +66,17 @@ def test_an_image_is_answered_alike_in_any_batch(model, images, mode):
     together = model(images, (61, 83), mode)
     for image, logits in zip(images, together, strict=True):
         assert torch.allclose(model(image[None], (61, 83), mode)[0], logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("box", [None, (0.2, 0.1, 0.75, 0.9)])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_resizing_is_as_exact_as_the_network(images, box, gradients):
+    model = build("semantic_fpn", {"width": 32, "head_width": 32}).double()
+    with torch.set_grad_enabled(gradients):
+        features = model.encode(images.double())
+        whole = F.interpolate(features.maps[0], (40, 60), mode="bilinear")
+        wanted = whole if box is None else whole[:, :, 4:36, 12:45]
+        assert torch.allclose(model.decode(features, wanted.shape[-2:], "resized", box=box), wanted, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from featalign.align.budget import Budget, fit_tile, memory_budget
-from featalign.align.streaming import Tile
+from featalign.align.streaming import Tile, coordinate_dtype
 from featalign.models.network import Features, SegmentationNetwork
 from featalign.ops import LinearTaps, PixelAxis, linear_taps, pixel_axis, resize
 
@@ -49,7 +49,7 @@ def resized_in_one(model: SegmentationNetwork, features: Features, rows: PixelAx
     if (rows.step, columns.step) == (2, 2) and (rows.whole, columns.whole) == (2 * size[0], 2 * size[1]):
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=corners)
     y, x = (
-        linear_taps(axis, cells, align_corners=corners, device=logits.device)
+        linear_taps(axis, cells, align_corners=corners, device=logits.device, dtype=coordinate_dtype(logits))
         for axis, cells in zip((rows, columns), logits.shape[-2:], strict=True)
     )
     return resize(logits, y, x)
@@ -77,7 +77,13 @@ class Native:
         self.half = memory_budget(max_memory, first.device).half()
         self.cells = (first.shape[-2], first.shape[-1])
         self.y, self.x = (
-            linear_taps(axis, cells, align_corners=model.align_corners, device=first.device)
+            linear_taps(
+                axis,
+                cells,
+                align_corners=model.align_corners,
+                device=first.device,
+                dtype=coordinate_dtype(first),
+            )
             for axis, cells in zip((rows, columns), self.cells, strict=True)
         )
         self.value_bytes = first.shape[0] * len(model.classes) * 4
