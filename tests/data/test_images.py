@@ -100,6 +100,22 @@ def test_tiff_of_several_pages(tmp_path: Path) -> None:
             read(tmp_path / "pages.tif")
 
 
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_animations(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / f"moving.{kind}"
+    first, second = Image.fromarray(RGB), Image.fromarray(255 - RGB)
+    first.save(file, save_all=True, append_images=[second], lossless=True)
+    with pytest.raises(DataError, match=rf"moving\.{kind}: an animation of 2 pictures, expected one"):
+        read_image(file)
+
+
+def test_an_animated_mask(tmp_path: Path) -> None:
+    first, second = Image.fromarray(GREY), Image.fromarray(GREY + 1)
+    first.save(tmp_path / "moving.png", save_all=True, append_images=[second])
+    with pytest.raises(DataError, match=r"moving\.png: an animation of 2 pictures"):
+        read_mask(tmp_path / "moving.png")
+
+
 def test_npy_holds_any_number_of_channels(tmp_path: Path) -> None:
     seven = np.random.default_rng(1).integers(0, 256, (4, 6, 7), dtype=np.uint8)
     np.save(tmp_path / "a.npy", seven)

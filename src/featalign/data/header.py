@@ -7,7 +7,9 @@ from typing import IO
 from PIL import ImageOps
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from featalign.data import tiff
 from featalign.errors import DataError
@@ -28,9 +30,11 @@ def raw_mode(image: ImageFile) -> str:
 
 
 def check_pages(image: ImageFile) -> None:
-    """Raises DataError for a TIFF of several pictures, of which a reader would see the first alone."""
+    """Raises DataError for a TIFF or an animation of several pictures, of which a reader would see the first alone."""
     if isinstance(image, TiffImageFile) and image.fp is not None:
         check_pictures(image.fp)
+    if isinstance(image, PngImageFile | WebPImageFile) and image.n_frames > 1:
+        raise DataError(f"an animation of {image.n_frames} pictures, expected one; save one of them")
 
 
 def check_pictures(file: IO[bytes]) -> None:

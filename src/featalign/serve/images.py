@@ -6,8 +6,6 @@ from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from featalign.data import UnreadableError, read_image
 from featalign.data.content import Content
@@ -43,15 +41,11 @@ def decode(data: bytes, *, channels: int, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def _size(file: Content) -> tuple[int, int]:
-    """(height, width) from the header alone, of a TIFF's tiles where they are larger than the image. Raises DataError,
-    also where there are several pictures."""
+    """(height, width) from the header alone, of a TIFF's tiles where they are larger. Raises DataError."""
     if file.suffix == ".npy":
         shape = npy_shape(file)
         return (shape[0], shape[1]) if len(shape) == 3 else (1, 1)  # what else it is, reading it says
     with opened(file, max_pixels=_ANY) as image:
-        frames = image.n_frames if isinstance(image, PngImageFile | WebPImageFile) else 1
-        if frames > 1:
-            raise DataError(f"an animation of {frames} pictures, expected one; send one of them")
         return max((image.height, image.width), tile_size(image), key=prod)
 
 
