@@ -123,6 +123,10 @@ def test_depths_are_not_mixed_up(tmp_path: Path, write_png: Callable[..., Path])
         read_image(deep)
     with pytest.raises(DataError, match=r"flat\.png: 8 bits per channel \(RGB\), expected 16; read it with depth=8"):
         read_image(tmp_path / "flat.png", depth=16)
+    for mode in ("F", "I"):
+        Image.new(mode, (4, 4)).save(tmp_path / "wide.tif")
+        with pytest.raises(DataError, match=rf"wide\.tif: 32 bits per channel \({mode}\); scale the values"):
+            read_image(tmp_path / "wide.tif", channels=1, depth=16)
     with pytest.raises(DataError, match=r"deep\.png: 3 channels \(RGB\), expected 1"):
         read_image(deep, channels=1, depth=16)
     Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg")

@@ -66,7 +66,8 @@ def test_one_two_and_four_channels(tmp_path: Path) -> None:
         ("RGB", "png", 4, r"3 channels \(RGB\), expected 4"),
         ("I;16", "png", 3, "more than 8 bits"),
         ("I;16", "tif", 1, "more than 8 bits"),
-        ("F", "tif", 3, "more than 8 bits"),
+        ("F", "tif", 3, r"32 bits per channel \(F\); scale the values to 8 or 16 bits"),
+        ("I", "tif", 1, r"32 bits per channel \(I\)"),
         ("RGB", "png", 5, r"expected 5 channels, which only \.npy"),
     ],
 )

@@ -17,7 +17,7 @@ from torchvision.io import decode_png
 
 from featalign.data import tiff
 from featalign.data.files import File
-from featalign.data.header import check_pages, check_pictures, raw_mode, upright
+from featalign.data.header import check_narrow, check_pages, check_pictures, raw_mode, upright
 from featalign.data.reading import check_pixels, naming, opened
 from featalign.errors import DataError
 from featalign.spec import Depth
@@ -123,6 +123,7 @@ def _with_rasterio(file: File, *, channels: int, max_pixels: int) -> tuple[NDArr
 
 
 def _check_depth(image: ImageFile) -> None:
+    check_narrow(image)
     if ";16" not in raw_mode(image):
         raise DataError(f"8 bits per channel ({image.mode}), expected 16; read it with depth=8")
     if ";16S" in raw_mode(image) or ";16BS" in raw_mode(image):

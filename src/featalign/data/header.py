@@ -43,6 +43,12 @@ def check_pictures(file: IO[bytes]) -> None:
         raise DataError(f"{count} pages, expected one; split it, or save channels as .npy, uint8 (H, W, C)")
 
 
+def check_narrow(image: ImageFile) -> None:
+    """Raises DataError for values of 32 bits, whole or floating-point, which are read at no depth."""
+    if image.mode == "F" or (image.mode == "I" and ";16" not in raw_mode(image)):
+        raise DataError(f"32 bits per channel ({image.mode}); scale the values to 8 or 16 bits, and save them as PNG")
+
+
 def is_inverted(image: ImageFile) -> bool:
     """Whether 0 is white in a grey TIFF: Pillow turns such values round, GDAL and others give them as they are."""
     return isinstance(image, TiffImageFile) and image.tag_v2.get(tiff.PHOTOMETRIC) == 0
