@@ -116,7 +116,7 @@ def test_collecting_images(tmp_path):
     for name in ("a.png", "b/a.JPG", "b/note.txt"):
         (tmp_path / name).touch()
     assert collect_images([tmp_path / "b"]) == [tmp_path / "b" / "a.JPG"]
-    with pytest.raises(DataError, match=r"both be written as a\.png"):
+    with pytest.raises(DataError, match=r"both be written as a\.png; .* each with an --out of its own"):
         collect_images([tmp_path / "a.png", tmp_path / "b"])
     with pytest.raises(DataError, match="no such file"):
         collect_images([tmp_path / "nowhere.png"])

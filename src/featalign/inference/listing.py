@@ -55,7 +55,10 @@ def collect_images(sources: Sequence[Path]) -> list[Path]:
     for path in found:
         other = by_stem.setdefault(path.stem, path)
         if other is not path:
-            raise DataError(f"{other} and {path} would both be written as {path.stem}.png; give them in separate calls")
+            raise DataError(
+                f"{other} and {path} would both be written as {path.stem}.png; give them in separate calls, each with "
+                "an --out of its own"
+            )
     return found
 
 
