@@ -296,6 +296,15 @@ def test_autocast_keeps_coordinates_exact():
     assert (rough.float() - exact).abs().mean() < 0.02 * exact.std()
 
 
+@torch.no_grad()
+def test_autocast_leaves_double_precision_alone():
+    model, levels = build(NESTED)
+    model.eval()
+    exact = model(levels, (64, 96))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model(levels, (64, 96)), exact) and exact.dtype == torch.float64
+
+
 def test_a_torch_without_onednn_has_no_half_precision_on_the_cpu(monkeypatch):
     """Such builds, as for Apple silicon, lack the very operator that would be asked."""
     monkeypatch.setattr(torch.ops, "mkldnn", object())

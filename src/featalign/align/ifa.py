@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from featalign.align.budget import Budget
 from featalign.align.encoding import Encoding, Frequencies, PositionEncoding
 from featalign.align.folded import fold, foldable
-from featalign.align.streaming import Stream, compute_dtype, coordinate_dtype, position_codes
+from featalign.align.streaming import Stream, compute_dtype, position_codes
 from featalign.errors import ConfigError, check_count, check_counts, did_you_mean
 from featalign.layers import BatchNorm2d, Conv2d, without_autocast
 from featalign.ops import (
@@ -31,6 +31,7 @@ from featalign.ops import (
     PixelAxis,
     Queries,
     answers_at,
+    coordinate_dtype,
     gather_sum,
     grid_queries,
     nearest,

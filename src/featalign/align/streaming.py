@@ -20,12 +20,14 @@ from featalign.layers import without_autocast
 from featalign.ops import (
     PixelAxis,
     Queries,
+    coordinate_dtype,
     gather_rows,
     grid_queries,
     phases,
     pixel_queries,
     point_queries,
     product,
+    result_dtype,
     windows,
 )
 
@@ -238,19 +240,8 @@ def position_codes(codes: Iterable[nn.Module], queries: Queries) -> Tensor:
     return torch.cat(blended, -1)
 
 
-def coordinate_dtype(level: Tensor) -> torch.dtype:
-    """Coordinates are never rounded to half precision: neighbouring queries would fall together."""
-    return torch.float64 if level.dtype == torch.float64 else torch.float32
-
-
-def result_dtype(level: Tensor) -> torch.dtype:
-    """Autocast's, or the levels'."""
-    device = level.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else level.dtype
-
-
 def compute_dtype(level: Tensor) -> torch.dtype:
-    """:func:`result_dtype`, or float32 where the processor has no arithmetic of half precision."""
+    """The type of the result, or float32 where the processor has no arithmetic of half precision."""
     dtype = result_dtype(level)
     return torch.float32 if level.device.type == "cpu" and dtype.itemsize == 2 and not _half_on_cpu() else dtype
 

@@ -13,7 +13,10 @@ _SCARCE = (torch.uint16, torch.uint32, torch.uint64)  # types that torch hardly 
 
 def label_pair(pred: Labels, target: Labels, ignore_index: int = 0) -> tuple[Tensor, Tensor]:
     """Both as integer tensors of one shape, on the target's device, the target in a type that has ``ignore_index``.
-    Raises ValueError if they are not such."""
+
+    Raises:
+        ValueError: if they are not such.
+    """
     pred, target = as_labels("pred", pred), as_labels("target", target, ignore_index)
     if pred.shape != target.shape:
         raise ValueError(f"got pred {tuple(pred.shape)} and target {tuple(target.shape)}; expected equal shapes")
@@ -21,8 +24,13 @@ def label_pair(pred: Labels, target: Labels, ignore_index: int = 0) -> tuple[Ten
 
 
 def as_labels(name: str, labels: Labels, ignore_index: int = 0) -> Tensor:
-    """The labels as a tensor of a type that has ``ignore_index``: torch compares modulo the range of a type, in which
-    255 of uint8 is -1. Raises ValueError unless they are integers."""
+    """The labels as a tensor of a type that has ``ignore_index``.
+
+    torch compares modulo the range of a type, in which 255 of uint8 is -1.
+
+    Raises:
+        ValueError: unless they are integers.
+    """
     tensor = torch.as_tensor(labels)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(f"got {name} of type {tensor.dtype}; expected integer class ids: logits.argmax(1) gives them")

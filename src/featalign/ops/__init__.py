@@ -5,6 +5,7 @@ from featalign.ops.carafe import carafe
 from featalign.ops.cells import Taps, cross_cells, cross_offsets, grid_taps, nearest, point_taps
 from featalign.ops.deform import deform_conv
 from featalign.ops.gather import gather_rows, gather_sum
+from featalign.ops.precision import coordinate_dtype, result_dtype
 from featalign.ops.products import pointwise, product
 from featalign.ops.queries import (
     Queries,
@@ -34,6 +35,7 @@ __all__ = [
     "checked_box",
     "checked_size",
     "class_margin",
+    "coordinate_dtype",
     "cross_cells",
     "cross_offsets",
     "deform_conv",
@@ -54,6 +56,7 @@ __all__ = [
     "pointwise",
     "product",
     "resize",
+    "result_dtype",
     "sample_at",
     "warp",
     "windows",

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from featalign.ops.precision import coordinate_dtype, result_dtype
 from featalign.ops.products import pointwise
 
 COLUMN_BYTES = 16 << 20  # sampled values held at a time when no gradient is wanted: about what a cache holds
@@ -77,7 +78,7 @@ def _operator(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry
 ) -> Tensor:
     """torchvision's kernel; it reads the number of groups off the offset's channels."""
-    dtype = _precision(offset)
+    dtype = coordinate_dtype(offset)
     result = deform_conv2d(
         x.to(dtype),
         offset.to(dtype),
@@ -88,14 +89,14 @@ def _operator(
         dilation=geometry.dilation,
         mask=mask.to(dtype),
     )
-    return result.to(_answered(x))
+    return result.to(result_dtype(x))
 
 
 def _by_taps(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry
 ) -> Tensor:
     """All taps sampled, then multiplied as the channels of a 1x1 convolution."""
-    dtype = _precision(offset)
+    dtype = coordinate_dtype(offset)
     share = mask.to(dtype).unflatten(1, (geometry.groups, -1))
     parts = [*_places(offset.to(dtype), weight, geometry), share]  # each (B, groups, K, h, w)
     gathers = _gathers(x, geometry.groups)
@@ -168,17 +169,6 @@ def _rows_per_band(x: Tensor, offset: Tensor, weight: Tensor) -> int | None:
         return None
     row_bytes = 4 * x.shape[0] * offset.shape[3] * weight[0].numel()
     return max(1, COLUMN_BYTES // max(row_bytes, 1))
-
-
-def _answered(x: Tensor) -> torch.dtype:
-    """What a convolution of ``x`` answers in: under autocast its dtype, but for float64."""
-    device = x.device.type
-    cast = torch.is_autocast_enabled(device) and x.dtype != torch.float64
-    return torch.get_autocast_dtype(device) if cast else x.dtype
-
-
-def _precision(offset: Tensor) -> torch.dtype:
-    return torch.promote_types(offset.dtype, torch.float32)
 
 
 def _check(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, geometry: _Geometry) -> None:
