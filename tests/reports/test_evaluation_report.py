@@ -16,6 +16,7 @@ from featalign.errors import DataError
 from featalign.reports import Ranked, evaluation_report, examples
 from featalign.reports.charts import confusion_map, curve
 from featalign.reports.page import pairs
+from featalign.reports.pictures import data_uri
 from featalign.reports.ranking import confusions
 
 
@@ -144,3 +145,10 @@ def test_a_curve_with_a_gap():
 def test_an_image_that_is_not_there(found):
     with pytest.raises(DataError, match='no image "zebra"'):
         list(examples(["zebra"], [found[1]]))
+
+
+def test_the_picture_of_pure_noise_is_written():
+    noise = np.random.default_rng(0).integers(0, 256, (360, 480, 3), dtype=np.uint8)
+    written = base64.b64decode(data_uri(Image.fromarray(noise)).removeprefix("data:image/jpeg;base64,"))
+    with Image.open(io.BytesIO(written)) as picture:
+        assert picture.convert("RGB").size == (480, 360)

@@ -117,7 +117,7 @@ def _figure(picture: Image.Image, caption: str, frames: Sequence[Frame], shape: 
 def data_uri(picture: Image.Image) -> str:
     """The picture itself as an address. Full colour resolution: errors are thin lines of red and blue."""
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, format="JPEG", quality=QUALITY, subsampling=0, optimize=True)
+    picture.convert("RGB").save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
