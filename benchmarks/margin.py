@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import featalign
 from featalign.inference import Predictor, collect_images
-from featalign.inference.blocks import STRIDE, Blocks
+from featalign.inference.blocks import Blocks
 from featalign.inference.predictor import as_images
 from featalign.inference.views import ALL
 
@@ -38,12 +38,6 @@ def in_parts(predictor: Predictor, pixels: NDArray[np.integer], blocks: Blocks) 
         labels[block.rows.start : block.rows.stop, block.columns.start : block.columns.stop] = found.numpy()
         shown += len(rows) * len(columns)
     return labels, shown
-
-
-def whole_cells(pixels: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Cut to multiples of the largest stride: other sizes differ for another reason, cells that are cut."""
-    height, width = (side // STRIDE * STRIDE for side in pixels.shape[:2])
-    return pixels[:height, :width]
 
 
 def near_seams(blocks: Blocks) -> NDArray[np.bool_]:
@@ -66,7 +60,7 @@ def main() -> None:
     predictor, paths = Predictor(featalign.load(options.model)), collect_images([options.images])
     counts = {margin: np.zeros(5, np.int64) for margin in MARGINS}
     for path in paths[:: max(1, len(paths) // options.count)][: options.count]:
-        pixels = whole_cells(predictor.read(path))
+        pixels = predictor.read(path)
         size, whole = (pixels.shape[0], pixels.shape[1]), predictor(pixels).labels
         for margin in MARGINS:
             blocks = Blocks(size, size, ALL, size, (options.block + 2 * margin,) * 2, margin)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import segmentation_models_pytorch as smp
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -31,22 +30,18 @@ STRIDE, COARSEST = 4, 32
 class Peer(Segmentor):
     """A network of segmentation_models.pytorch whose head enlarges 4 times.
 
-    Images are filled up to multiples of 32 with repeated pixels, which is what these networks need; the surplus of the
-    answer is cut off.
+    Images are filled up to multiples of 32, which is all that these networks take.
     """
 
     auxiliary = None
 
     def __init__(self, classes: Classes, *, network: nn.Module, in_channels: int) -> None:
         super().__init__(classes, in_channels=in_channels, strides=(STRIDE,), auto_mode="resized", align_corners=True)
+        self.fill = COARSEST
         self.backbone, self.decoder, self.head = network.encoder, network.decoder, network.segmentation_head[0]
 
-    def encode(self, images: Tensor) -> Features:
-        self.check_images(images)
-        height, width = images.shape[-2:]
-        padded = F.pad(images, (0, -width % COARSEST, 0, -height % COARSEST), mode="replicate")
-        decoded = self.decoder(self.backbone(padded))
-        return Features([decoded[:, :, : -(-height // STRIDE), : -(-width // STRIDE)]], self.strides, (height, width))
+    def maps(self, images: Tensor) -> tuple[list[Tensor], None]:
+        return [self.decoder(self.backbone(images))], None
 
     def native(self, features: Features) -> Tensor:
         logits: Tensor = self.head(features.maps[0])

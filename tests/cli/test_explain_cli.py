@@ -53,7 +53,7 @@ def test_a_model_with_offset_fields(cli, image, tmp_path):
     assert {"image.png", "segmentation.png", "overview.png", "01-stride-32-context.png"} < written
     assert "02-stride-8-to-4-pathway.fuses.0.png" in written and len(written) == 8
     assert set(out.split()) == {str(tmp_path / "o" / name) for name in written}
-    assert Image.open(tmp_path / "o" / "image.png").size == (70, 45)
+    assert Image.open(tmp_path / "o" / "image.png").size == (96, 64)  # as the network sees it
 
 
 def test_a_model_without(cli, image, tmp_path):

@@ -33,6 +33,7 @@ def images(height: int, width: int, count: int = 1) -> Tensor:
 
 
 def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    x = x.contiguous(memory_format=torch.channels_last)  # in the other layout torch is wrong for one column
     return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", antialias=True)
 
 

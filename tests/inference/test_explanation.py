@@ -75,8 +75,8 @@ def test_alignseg_tells_both_fields_and_what_they_move():
     for step in steps:
         assert list(step.maps) == ["coarse", "fine", "coarse, moved", "fine, moved", "fused"]
         assert {name: field.shape for name, field in step.fields.items()} == {
-            "coarse map": (2, 12, 18),
-            "fine map": (2, 12, 18),
+            "coarse map": (2, 16, 24),
+            "fine map": (2, 16, 24),
         }
         np.testing.assert_allclose(step.maps["coarse, moved"] + step.maps["fine, moved"], step.out, atol=1e-5)
         assert all(np.abs(field).max() > 0 for field in step.fields.values())
@@ -90,7 +90,7 @@ def test_fapn_draws_the_mean_of_the_taps():
             rows_columns = module.predict.bias.data[: 2 * 8 * 9].view(-1, 2)
             rows_columns[:, 0], rows_columns[:, 1] = 1.5, -2.0
     steps = explained(model).recorded.steps
-    assert [step.entering for step in steps] == [((2, 3), (3, 5)), ((3, 5), (6, 9)), ((6, 9), (12, 18))]
+    assert [step.entering for step in steps] == [((2, 3), (4, 6)), ((4, 6), (8, 12)), ((8, 12), (16, 24))]
     for step in steps:
         (field,) = step.fields.values()
         np.testing.assert_allclose(field[0], -2.0, rtol=1e-6)
@@ -159,7 +159,7 @@ class Larger(nn.Module):
 def test_a_fuse_of_ones_own_and_other_channels():
     found = explained(make_model("semantic_fpn", align=Larger, in_channels=5))
     assert [step.kind for step in found.recorded.steps] == ["Larger"] * 3
-    assert found.image.shape == (45, 70, 3) and not found.has_fields
+    assert found.image.shape == (64, 96, 3) and not found.has_fields
 
 
 def test_recording_changes_nothing_and_leaves_no_hook():

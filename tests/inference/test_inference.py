@@ -51,8 +51,9 @@ def test_input_size_is_what_the_network_sees(predictor, photo):
     seen = []
     hook = predictor.model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
     predictor(photo, input_size=(20, 24))
+    predictor(photo, input_size=(64, 96))
     hook.remove()
-    assert seen == [(20, 24)]
+    assert seen == [(32, 32), (64, 96)]  # filled up to whole cells
 
 
 def test_bf16_runs_and_roughly_agrees(predictor, photo):
@@ -121,7 +122,10 @@ def test_collecting_images(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         collect_images([tmp_path / "nowhere.png"])
     (tmp_path / "c").mkdir()
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(DataError, match=r"holds no image \(.*\)$"):
+        collect_images([tmp_path / "c"])
+    (tmp_path / "c/d").mkdir()
+    with pytest.raises(DataError, match="folders in it are not searched: name them"):
         collect_images([tmp_path / "c"])
 
 

@@ -8,7 +8,6 @@ from torch import nn
 
 from featalign.errors import ConfigError
 from featalign.models import (
-    Features,
     Segmentor,
     add_network,
     create_model,
@@ -28,8 +27,8 @@ class Pointwise(Segmentor):
         super().__init__(classes, in_channels=in_channels, strides=(1,), auto_mode="resized")
         self.backbone = nn.Conv2d(in_channels, len(classes), 1)
 
-    def encode(self, images):
-        return Features([self.backbone(images)], self.strides, (images.shape[-2], images.shape[-1]))
+    def maps(self, images):
+        return [self.backbone(images)], None
 
     def native(self, features):
         return features.maps[0]
@@ -66,7 +65,7 @@ def test_a_network_answers_and_encodes():
         def native(self, features):
             return features.maps[0]
 
-    with pytest.raises(TypeError, match="encode"):
+    with pytest.raises(TypeError, match="maps"):
         Half(Classes.numbered(2), in_channels=3, strides=(1,), auto_mode="resized")
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from featalign.errors import ConfigError
-from featalign.models import Features, Segmentor, create_model, list_models, load_model, save_model
+from featalign.models import Segmentor, create_model, list_models, load_model, save_model
 from featalign.models.folding import _logits_and_pairs, folded
 from featalign.spec import Classes
 
@@ -79,8 +79,8 @@ class Reads(Segmentor):
         super().__init__(Classes.numbered(4), in_channels=3, strides=(1,), auto_mode="resized")
         self.part = part
 
-    def encode(self, images):
-        return Features([self.part(images)], (1,), (images.shape[-2], images.shape[-1]))
+    def maps(self, images):
+        return [self.part(images)], None
 
     def native(self, features):
         return features.maps[0]

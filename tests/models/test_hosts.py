@@ -50,7 +50,7 @@ def test_odd_sizes_any_channels(name, align, channels):
             assert logits.shape == (1, 4, height, width) and torch.equal(logits, model(images))
             features = model.encode(images)
             assert features.size == (height, width) and features.strides == model.strides
-            finest = tuple(math.ceil(side / model.strides[0]) for side in (height, width))
+            finest = tuple(math.ceil(side / model.strides[0]) for side in features.covered)
             assert model.answer_grid(features, None).shape == (1, 4, *finest)
             for mode in ("dense", "resized"):
                 assert model.decode(features, (53, 11), mode).shape == (1, 4, 53, 11)
@@ -107,20 +107,20 @@ def test_auxiliary_answers_can_be_left_out(name, align):
 
 def test_deeplab_is_its_figure():
     model = small("deeplabv3plus", align="bilinear", output_stride=16).eval()
-    images = torch.randn(1, 3, 70, 45)
+    images = torch.randn(1, 3, 96, 64)
     with torch.no_grad():
         c2, _, _, c5 = model.backbone(images)
         coarse = F.interpolate(model.context(c5), size=c2.shape[-2:], mode="bilinear", align_corners=False)
         joined = model.join[2](model.join[1](torch.cat((model.detail(c2), coarse), 1)))
         logits = model.decoder.classify(joined)
-        expected = F.interpolate(logits, size=(70, 45), mode="bilinear", align_corners=False)
-        assert c5.shape[-2:] == (5, 3) and model.detail(c2).shape[1] == 6
+        expected = F.interpolate(logits, size=(96, 64), mode="bilinear", align_corners=False)
+        assert c5.shape[-2:] == (6, 4) and model.detail(c2).shape[1] == 6
         assert torch.allclose(model(images), expected, atol=1e-5)
 
 
 def test_pspnet_is_its_figure():
     own, ifa = (small("pspnet", align=align).eval() for align in ("bilinear", "ifa"))
-    images = torch.randn(1, 3, 70, 45)
+    images = torch.randn(1, 3, 72, 48)
     with torch.no_grad():
         c5 = own.backbone(images)[-1]
         assert c5.shape[-2:] == (9, 6)
@@ -134,10 +134,10 @@ def test_pspnet_is_its_figure():
 
 def test_hrnet_is_its_figure():
     model = small("hrnet", align="bilinear").eval()
-    images = torch.randn(1, 3, 70, 45)
+    images = torch.randn(1, 3, 96, 64)
     with torch.no_grad():
         branches = model.backbone(images)
-        spread = [F.interpolate(b, size=(18, 12), mode="bilinear", align_corners=False) for b in branches]
+        spread = [F.interpolate(b, size=(24, 16), mode="bilinear", align_corners=False) for b in branches]
         (joined,) = model.encode(images).maps
         assert torch.allclose(joined, model.join[1](torch.cat(spread, 1)), atol=1e-5)
     assert joined.shape[1] == sum(model.backbone.channels)
@@ -153,17 +153,17 @@ def test_soft_regions_are_the_auxiliary_answer(align):
 
 def test_ocr_asks_object_context_and_branches():
     own, ifa = (small("hrnet_ocr", align=align).eval() for align in ("bilinear", "ifa"))
-    images = torch.randn(1, 3, 70, 45)
+    images = torch.randn(1, 3, 96, 64)
     ifa.backbone.load_state_dict(own.backbone.state_dict())
     ifa.context.load_state_dict(own.context.state_dict(), strict=False)  # all but the merge
     with torch.no_grad():
         branches = own.backbone(images)
-        spread = [F.interpolate(b, size=(18, 12), mode="bilinear", align_corners=False) for b in branches]
+        spread = [F.interpolate(b, size=(24, 16), mode="bilinear", align_corners=False) for b in branches]
         joined = torch.cat(spread, 1)
         (merged,) = own.encode(images).maps
         assert torch.allclose(merged, own.context(joined), atol=1e-5)
         context, *asked = ifa.encode(images).maps
-        assert context.shape == (1, 16, 18, 12)
+        assert context.shape == (1, 16, 24, 16)
         pixels = ifa.context.pixels(joined)
         assert torch.allclose(merged, own.context.merge(torch.cat((context, pixels), 1)), atol=1e-5)
         assert all(torch.equal(level, branch) for level, branch in zip(asked, branches, strict=True))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from featalign.ops import linear_taps, pixel_axes, pixel_axis, resize
+from featalign.ops import linear_taps, pixel_axes, pixel_axis, resize, resize_at_once, resize_coarse
 
 SIDES = st.integers(1, 90)
 
@@ -60,3 +62,26 @@ def test_resizing_is_torchs(count, cells, align_corners):
     cut = maps[:, :, part.reach.start : part.reach.stop]
     got = resize(cut, part.shift(-part.reach.start), window)
     assert torch.allclose(got, expected[:, :, start:, 1:6], rtol=0, atol=1e-9)
+
+
+@given(count=SIDES, part=SIDES, beyond=st.integers(0, 40), ends=st.tuples(SIDES, SIDES))
+def test_pixels_of_an_image_lie_as_far_in_a_larger_one(count, part, beyond, ends):
+    start, stop = sorted((ends[0] % count, ends[1] % count))
+    axis, whole = pixel_axis(count).part(start, max(stop, start + 1)), part + beyond
+    within = axis.within(part, whole)
+    assert within.length == axis.length
+    for i in (0, axis.length - 1):
+        own, larger = (Fraction(a.first + i * a.step, a.whole) for a in (axis, within))
+        assert larger == own * Fraction(part, whole)
+
+
+@given(cells=SIDES, count=SIDES, part=SIDES, beyond=st.integers(0, 40), align_corners=st.booleans())
+def test_resizing_a_part_at_once_or_by_products_is_resizing(cells, count, part, beyond, align_corners):
+    maps = torch.rand(2, 3, 4, cells, dtype=torch.float64)
+    rows, columns = pixel_axis(9).part(0, 8), pixel_axis(count).within(part, part + beyond)
+    options = {"align_corners": align_corners, "dtype": torch.float64}
+    wanted = resize(maps, linear_taps(rows, 4, **options), linear_taps(columns, cells, **options)._replace(grid=0))
+    got = resize_at_once(maps, rows, columns, align_corners=align_corners)
+    assert torch.allclose(got, wanted, rtol=0, atol=1e-9)
+    if not align_corners:
+        assert torch.allclose(resize_coarse(maps, rows, columns), wanted, rtol=0, atol=1e-9)

@@ -181,7 +181,7 @@ def test_models_of_deeper_images_are_refused_before_anything_starts(predictor):
 
 
 def kept(kilobytes: int) -> Kept:
-    return Kept("m", Features([torch.zeros(kilobytes * 256)], (4,), (1, 1)), (1, 1))
+    return Kept("m", Features([torch.zeros(kilobytes * 256)], (4,), (1, 1), (1, 1)), (1, 1))
 
 
 def test_room_is_made_by_what_was_asked_longest_ago():

@@ -46,7 +46,7 @@ class Oracle(torch.nn.Module):
         ids = ((3 * rows + columns) % 7).long()
         return self.doubt + self.sureness * F.one_hot(ids, 7).movedim(-1, 1)
 
-    def auxiliary_logits(self, features: Tensor) -> None:
+    def auxiliary_logits(self, features: Tensor, size: tuple[int, int]) -> None:
         return None
 
 
@@ -79,7 +79,7 @@ def test_grid_loss_is_main_plus_weighted_auxiliary() -> None:
     found = loss_of(model, masks, loss=LossRecipe(main="cross_entropy", auxiliary_weight=0.3))
     torch.manual_seed(1)  # dropout of the auxiliary head
     features = model.encode(torch.randn(2, 3, 64, 48))
-    coarse = F.interpolate(model.auxiliary(features.deep), size=(64, 48), mode="bilinear")
+    coarse = F.interpolate(model.auxiliary(features.deep), size=(64, 64), mode="bilinear")[..., :48]  # filled up
     main = F.cross_entropy(model.decode(features, mode="resized"), masks, ignore_index=255)
     auxiliary = F.cross_entropy(coarse, masks, ignore_index=255)
     torch.testing.assert_close(found.total, main + 0.3 * auxiliary)

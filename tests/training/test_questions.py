@@ -106,14 +106,15 @@ def test_labels_at_boundary_points_are_those_of_both_sides(model):
     assert labels.float().mean().item() == pytest.approx(0.5, abs=0.1)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 4])
-def test_grid_of_every_stride_answers_every_label(model, stride):
-    masks = two_halves(1, 41, 55)
-    features = model.encode(torch.randn(1, 3, 41, 55))
+@pytest.mark.parametrize(
+    ("stride", "size", "grid"), [(1, (41, 55), (41, 55)), (2, (41, 55), (21, 28)), (4, (64, 96), (16, 24))]
+)
+def test_grid_of_every_stride_answers_every_label(model, stride, size, grid):
+    masks = two_halves(1, *size)
+    features = model.encode(torch.randn(1, 3, *size))
     logits = answers_on_grid(model, features, masks, stride=stride)
-    grid = {1: (41, 55), 2: (21, 28), 4: (11, 14)}[stride]
     asked = model.answer_grid(features, grid)
-    torch.testing.assert_close(logits, F.interpolate(asked, size=(41, 55), mode="bilinear"), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits, F.interpolate(asked, size=size, mode="bilinear"), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])

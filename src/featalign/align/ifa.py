@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.align.budget import Budget
@@ -37,6 +36,8 @@ from featalign.ops import (
     nearest,
     pixel_axes,
     point_queries,
+    resize_at_once,
+    resize_coarse,
 )
 
 Resample = Literal["nearest", "bilinear"]
@@ -103,6 +104,7 @@ class ImplicitFunction(nn.Module):
         size: tuple[int, int] | None = None,
         *,
         box: Box | None = None,
+        axes: tuple[PixelAxis, PixelAxis] | None = None,
         max_memory: int | None = None,
     ) -> Tensor:
         """Answers at the pixel centres of a grid of ``size`` (default the finest level's) over ``box``.
@@ -113,6 +115,7 @@ class ImplicitFunction(nn.Module):
             levels: of the whole image.
             size: (height, width) of the answer.
             box: (left, top, right, bottom) in [0, 1]; default the whole image.
+            axes: rows and columns of the grid, in place of ``size`` and ``box``.
             max_memory: bytes that may be held besides levels and answer; default half of what is free.
 
         Returns:
@@ -122,7 +125,7 @@ class ImplicitFunction(nn.Module):
             ValueError: for other levels than it was built for.
         """
         self._check(levels)
-        rows, columns = pixel_axes(_shape(levels[0]) if size is None else size, box)
+        rows, columns = axes or pixel_axes(_shape(levels[0]) if size is None else size, box)
         if self._in_one(levels):
             return self._whole(levels, rows, columns)
         return self.stream(levels, max_memory=max_memory).grid(rows, columns)
@@ -192,10 +195,11 @@ class ImplicitFunction(nn.Module):
         :func:`~featalign.ops.queries.phases`.
         """
         size = rows.length, columns.length
-        terms = [
-            F.interpolate(product, size, mode="bilinear") if self.blend else nearest(product, rows, columns)
-            for product in (block(level) for block, level in zip(self.content, levels, strict=True))
-        ]
+        finest, *coarser = (block(level) for block, level in zip(self.content, levels, strict=True))
+        if self.blend:
+            terms = [resize_at_once(finest, rows, columns), *(resize_coarse(one, rows, columns) for one in coarser)]
+        else:
+            terms = [nearest(one, rows, columns) for one in (finest, *coarser)]
         if self.position is not None:
             codes = position_codes(self.codes, queries).to(self.position.weight.dtype)
             terms.append(_as_image(self.position(codes), size))

@@ -4,8 +4,7 @@
 │ margin        │   Each block of the answer is given by one window, which shows the image for at least
 │   ┌───────┐   │   ``margin`` pixels around it, but at the image's own border. Windows begin at multiples
 │   │ block │   │   of the network's largest stride: a network that looks no further than the margin gives
-│   └───────┘   │   the same answer in a window as in the whole image. Only the last windows of an image whose
-│               │   sides are no such multiples begin elsewhere, so as to end with it.
+│   └───────┘   │   the same answer in a window as in the whole image.
 └───────────────┘
 """
 
@@ -154,13 +153,12 @@ class _Axis(NamedTuple):
         return [0, *sorted(cut for cut in inner if 0 < cut < self.cells), self.cells]
 
     def spans(self, cuts: Sequence[int]) -> list[Span]:
-        """The windows of all parts, of one size: it is the largest that any needs."""
+        """The windows of all parts, of one size, the largest that any needs; those that end with the image are less."""
         needed = [self._needed(first, end) for first, end in pairwise(cuts)]
-        size = min(self.length, _up(max(stop - start for start, stop in needed)))
-        starts = (min(start, self.length - size) for start, _ in needed)
+        size = _up(max(stop - start for start, stop in needed))
         return [
-            Span(start, start + size, 0, end - first)
-            for start, (first, end) in zip(starts, pairwise(cuts), strict=True)
+            Span(start, min(start + size, self.length), 0, end - first)
+            for (start, _), (first, end) in zip(needed, pairwise(cuts), strict=True)
         ]
 
     def _needed(self, first: int, end: int) -> tuple[int, int]:

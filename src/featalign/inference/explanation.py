@@ -74,6 +74,8 @@ def explain(
 ) -> Explanation:
     """Segment an image and record every alignment on the way, on the grids that the network itself has.
 
+    The network sees the image filled up at the right and below, and the pictures of maps show it so, too.
+
     Args:
         predictor: of any model; always in float32 here.
         image: a file, or uint8 (H, W, channels).
@@ -96,11 +98,13 @@ def explain(
         features = model.encode(seen)
         model.answer_grid(features, None)
     photo = np.ascontiguousarray(as_rgb(pixels, labels.shape))
-    with_legend, plain = (overlay(photo, labels, model.classes, legend=legend) for legend in (True, False))
+    size = [round(p * c / s) for p, c, s in zip(photo.shape, features.covered, features.size, strict=False)]
+    with_legend = overlay(photo, labels, model.classes, legend=True)
+    plain = Image.fromarray(_continued(np.asarray(overlay(photo, labels, model.classes, legend=False)), size))
     return Explanation(
-        image=photo,
+        image=_continued(photo, size),
         answer=Answer("segmentation", with_legend, plain),
-        input_size=features.size,
+        input_size=features.covered,
         recorded=recorded,
         encoded=channel_mean(features.maps[0]),
     )
@@ -135,6 +139,11 @@ def explain_detector(
         recorded=recorded,
         encoded=recorded.steps[-1].out if recorded.steps else recorded.backbone[0],
     )
+
+
+def _continued(photo: Pixels, size: Sequence[int]) -> Pixels:
+    """With copies of its border pixels at the right and below, up to ``size``."""
+    return np.pad(photo, [(0, side - own) for side, own in zip(size, photo.shape, strict=False)] + [(0, 0)], "edge")
 
 
 def _filled(photo: Pixels, size: Sequence[int]) -> Pixels:

@@ -72,6 +72,7 @@ class AlignSeg(Segmentor):
             classes,
             in_channels=backbone.in_channels,
             strides=backbone.strides[:1],
+            coarsest=max(backbone.strides),
             auto_mode="resized",
             align_corners=align_corners,
         )
@@ -82,14 +83,12 @@ class AlignSeg(Segmentor):
         self.head = LogitHead(width, len(classes))
         self.auxiliary = LogitHead(width, len(classes)) if auxiliary else None
 
-    def encode(self, images: Tensor) -> Features:
-        self.check_images(images)
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         maps = self.backbone(images)
         if self.context is not None:
             maps.append(self.context(maps[-1]))
         passed = self.pathway(maps)
-        deep = passed[_SUPERVISED] if self.training and self.auxiliary is not None else None
-        return Features(passed[-1:], self.strides, (images.shape[-2], images.shape[-1]), deep)
+        return passed[-1:], passed[_SUPERVISED]
 
     def native(self, features: Features) -> Tensor:
         logits: Tensor = self.head(features.maps[0])

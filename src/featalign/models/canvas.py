@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from featalign.ops import linear_taps, pixel_axes, resize
+from featalign.ops import linear_taps_of, pixel_axes, resize
 
 
 def own_pixels(logits: Tensor, shown: tuple[int, int], canvas: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -13,9 +12,7 @@ def own_pixels(logits: Tensor, shown: tuple[int, int], canvas: tuple[int, int], 
 
     ``shown``: the size that the image was brought to. No label is resized, and no logit twice.
     """
-    axes = pixel_axes(size, (0.0, 0.0, shown[1] / canvas[1], shown[0] / canvas[0]))
     rows, columns = (
-        linear_taps(axis, cells, device=logits.device, dtype=torch.float32)
-        for axis, cells in zip(axes, logits.shape[-2:], strict=True)
+        axis.within(part, whole) for axis, part, whole in zip(pixel_axes(size), shown, canvas, strict=True)
     )
-    return resize(logits, rows, columns)
+    return resize(logits, *linear_taps_of(rows, columns, logits))

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from itertools import chain
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from featalign.align.budget import Budget, fit_tile, memory_budget
 from featalign.align.streaming import Tile
 from featalign.models.network import Features, SegmentationNetwork
-from featalign.ops import LinearTaps, PixelAxis, coordinate_dtype, linear_taps, pixel_axis, resize
+from featalign.ops import LinearTaps, PixelAxis, linear_taps_of, pixel_axis, resize, resize_at_once
 
 _TILE_BYTES = {"cpu": 4 << 20}  # resized logits held at a time: about what a cache holds
 _TILE_BYTES_ELSEWHERE = 256 << 20
@@ -44,20 +43,7 @@ def resized(
 
 def resized_in_one(model: SegmentationNetwork, features: Features, rows: PixelAxis, columns: PixelAxis) -> Tensor:
     """The same at once, with gradients: (B, K, h, w)."""
-    logits = model.native(features)
-    size, corners = (rows.length, columns.length), model.align_corners
-    if (rows.step, columns.step) == (2, 2) and (rows.whole, columns.whole) == (2 * size[0], 2 * size[1]):
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=corners)
-    return resize(logits, *_taps(rows, columns, logits, align_corners=corners))
-
-
-def _taps(rows: PixelAxis, columns: PixelAxis, like: Tensor, *, align_corners: bool) -> tuple[LinearTaps, LinearTaps]:
-    """Of rows and columns on a map as large as ``like`` (B, C, h, w), on its device and in its precision."""
-    y, x = (
-        linear_taps(axis, cells, align_corners=align_corners, device=like.device, dtype=coordinate_dtype(like))
-        for axis, cells in zip((rows, columns), like.shape[-2:], strict=True)
-    )
-    return y, x
+    return resize_at_once(model.native(features), rows, columns, align_corners=model.align_corners)
 
 
 class Native:
@@ -81,7 +67,7 @@ class Native:
         first = features.maps[0]
         self.half = memory_budget(max_memory, first.device).half()
         self.cells = (first.shape[-2], first.shape[-1])
-        self.y, self.x = _taps(rows, columns, first, align_corners=model.align_corners)
+        self.y, self.x = linear_taps_of(rows, columns, first, align_corners=model.align_corners)
         self.value_bytes = first.shape[0] * len(model.classes) * 4
         area = self.y.reach, self.x.reach
         held = len(area[0]) * len(area[1]) * self.value_bytes

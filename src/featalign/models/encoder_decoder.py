@@ -36,6 +36,7 @@ class EncoderDecoder(Segmentor):
             classes,
             in_channels=backbone.in_channels,
             strides=backbone.strides[:1],
+            coarsest=max(backbone.strides),
             auto_mode="resized",
             align_corners=align_corners,
         )
@@ -43,12 +44,10 @@ class EncoderDecoder(Segmentor):
         self.decoder = decoder
         self.auxiliary = AuxiliaryHead(backbone.channels[-2], len(classes)) if auxiliary else None
 
-    def encode(self, images: Tensor) -> Features:
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """The logits themselves, as the only map: nothing before them depends on where the answer is wanted."""
-        self.check_images(images)
         maps = self.backbone(images)
-        deep = maps[-2] if self.training and self.auxiliary is not None else None
-        return Features([self.decoder(maps)], self.strides, (images.shape[-2], images.shape[-1]), deep)
+        return [self.decoder(maps)], maps[-2]
 
     def native(self, features: Features) -> Tensor:
         return features.maps[0]

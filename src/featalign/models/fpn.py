@@ -95,6 +95,7 @@ class FPN(Segmentor):
             classes,
             in_channels=backbone.in_channels,
             strides=backbone.strides[:1] * len(backbone.strides) if decoder.resamplers else backbone.strides,
+            coarsest=max(backbone.strides),
             auto_mode="dense" if decoder.function.seamless else "resized",
             align_corners=align_corners,
         )
@@ -102,12 +103,9 @@ class FPN(Segmentor):
         self.decoder = decoder
         self.auxiliary = auxiliary
 
-    def encode(self, images: Tensor) -> Features:
-        self.check_images(images)
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         maps = self.backbone(images)
-        deep = maps[2] if self.training and self.auxiliary is not None else None
-        size = (images.shape[-2], images.shape[-1])
-        return Features(self.decoder.project(maps), self.strides, size, deep)
+        return self.decoder.project(maps), maps[2]
 
     @property
     def implicit(self) -> ImplicitFunction:

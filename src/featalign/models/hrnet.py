@@ -28,7 +28,6 @@ from featalign.layers import conv_norm_relu
 from featalign.models.auxiliary import AuxiliaryHead
 from featalign.models.choices import named_choices
 from featalign.models.implicit import Concatenate, Host, HostAlign, LogitMap
-from featalign.models.network import Features
 from featalign.spec import Classes
 
 
@@ -79,7 +78,7 @@ class HRNetOCR(Host):
         )
         self.concatenate = Concatenate()
         self.context = context
-        self.supervised = supervised
+        self.regions_learn = supervised
         if implicit:
             context.merge = nn.Sequential()  # leaves object context and pixels as they are, side by side
 
@@ -89,8 +88,9 @@ class HRNetOCR(Host):
             return [context[:, : self.decoder.level_channels[0]], *maps], regions  # without the pixels
         return [context], regions
 
-    def auxiliary_logits(self, features: Features) -> Tensor | None:
-        return features.deep  # the soft regions are logits already
+    @property
+    def supervised(self) -> bool:
+        return self.regions_learn
 
 
 @named_choices

@@ -81,6 +81,7 @@ class Host(Segmentor):
             classes,
             in_channels=backbone.in_channels,
             strides=strides[:1] if join is not None else strides,
+            coarsest=max(backbone.strides),
             auto_mode="dense" if seamless else "resized",
             align_corners=align_corners,
         )
@@ -88,19 +89,14 @@ class Host(Segmentor):
         self.join = join
         self.decoder = decoder
         self.auxiliary = auxiliary
-        self.supervised = auxiliary is not None
 
     @abstractmethod
     def levels(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Backbone maps to the levels that are to be aligned, finest first, and the map for the auxiliary answer."""
 
-    def encode(self, images: Tensor) -> Features:
-        self.check_images(images)
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         levels, deep = self.levels(self.backbone(images))
-        if self.join is not None:
-            levels = [self.join(levels)]
-        size = (images.shape[-2], images.shape[-1])
-        return Features(levels, self.strides, size, deep if self.training and self.supervised else None)
+        return levels if self.join is None else [self.join(levels)], deep
 
     @property
     def implicit(self) -> ImplicitFunction | None:

@@ -77,14 +77,11 @@ class PointRefined(EncoderDecoder):
         self.point_head = PointHead(width, len(classes))
         self.point_values = 4 * width + 4 * len(classes) + 3 * 256
 
-    def encode(self, images: Tensor) -> Features:
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Coarse logits and the finest level, on the same grid."""
-        self.check_images(images)
         maps = self.backbone(images)
-        deep = maps[-2] if self.training and self.auxiliary is not None else None
         levels = self.decoder.get_submodule("0")(maps)
-        logits = self.decoder.get_submodule("1")(levels)
-        return Features([logits, levels[0]], self.strides, (images.shape[-2], images.shape[-1]), deep)
+        return [self.decoder.get_submodule("1")(levels), levels[0]], maps[-2]
 
     def answer_points(self, features: Features, points: Tensor) -> Tensor:
         coarse, fine = features.maps

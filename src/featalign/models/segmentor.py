@@ -26,7 +26,7 @@ from featalign.models.decoding import (
 from featalign.models.folding import folded
 from featalign.models.network import Features, Mode, SegmentationNetwork
 from featalign.models.sharing import push_to_hub, save_pretrained
-from featalign.ops import Box, PixelAxis, answers_at, checked_box, pixel_axes, sample_at
+from featalign.ops import Box, PixelAxis, answers_at, checked_box, sample_at
 
 
 class Segmentor(SegmentationNetwork):
@@ -71,7 +71,7 @@ class Segmentor(SegmentationNetwork):
         if mode == "adaptive":
             return adaptive_logits(self, features, rows, columns, effort=effort, max_memory=max_memory)
         if mode == "dense" and self.implicit is not None:
-            logits: Tensor = self.implicit(features.maps, (rows.length, columns.length), box=box, max_memory=max_memory)
+            logits: Tensor = self.implicit(features.maps, axes=(rows, columns), max_memory=max_memory)
             return logits
         if not (self.training or in_one(features)):
             pieces = (dense if mode == "dense" else resized)(self, features, rows, columns, max_memory)
@@ -114,7 +114,7 @@ class Segmentor(SegmentationNetwork):
             features: from :meth:`encode`.
             points: where.
             mode: ``dense`` asks the network at the points themselves; ``resized`` interpolates between its answers at
-                cell centres of the finest map, the outermost of which reach to the border; ``auto`` is ``resized``
+                cell centres of the finest map, the outermost of which reach to its border; ``auto`` is ``resized``
                 where that is what :meth:`decode` does by itself, and ``dense`` otherwise. An implicit function that
                 was trained on its finest grid alone has learnt nothing between the cells (docs/resolution.md).
             max_memory: as in :meth:`decode`.
@@ -124,18 +124,19 @@ class Segmentor(SegmentationNetwork):
             ConfigError: for an unknown mode, or ``adaptive``, which is for grids.
         """
         dense = self._asked_itself(mode)
+        ask: Callable[[Tensor], Tensor]
         batch, cells = features.maps[0].shape[0], (features.maps[0].shape[-2], features.maps[0].shape[-1])
         if self.implicit is not None:
             at = partial(self.implicit.at, features.maps, max_memory=max_memory)
-            return at(points) if dense else answers_at(points, batch, partial(between_cells, at, cells))
-        ask: Callable[[Tensor], Tensor]
+            ask = at if dense else partial(between_cells, at, cells)
+            return answers_at(points, batch, lambda flat: ask(features.placed(flat)))
         if dense and self.point_values:
             ask, values = partial(self.answer_points, features), self.point_values
         else:
             ask, values = partial(sample_at, self.native(features)), 4 + 3 * len(self.classes)
         if not (self.training or in_one(features)):
             ask = self.pointwise(features, ask, values, max_memory).points
-        return answers_at(points, batch, ask)
+        return answers_at(points, batch, lambda flat: ask(features.placed(flat)))
 
     def answer_grid(self, features: Features, size: tuple[int, int] | None = None) -> Tensor:
         """Logits on the grid of the finest map for None, else ``decode(features, size, "dense")``."""
@@ -163,7 +164,7 @@ class Segmentor(SegmentationNetwork):
             raise ConfigError(f"effort must be within 0 … 1, got {effort}")
         if size is None:
             size = features.size if box is None else _pixels(features.size, checked_box(box))
-        rows, columns = pixel_axes(size, box)
+        rows, columns = features.axes(size, box)
         at_once = self.training or in_one(features)
         if mode == "adaptive" and (self.training or torch.compiler.is_compiling()):
             raise ConfigError('mode "adaptive" is for evaluation: call eval() first, or take "dense" or "resized"')

@@ -17,7 +17,7 @@ from featalign.ops.queries import (
     point_queries,
     windows,
 )
-from featalign.ops.resize import LinearTaps, linear_taps, resize
+from featalign.ops.resize import LinearTaps, linear_taps, linear_taps_of, resize, resize_at_once, resize_coarse
 from featalign.ops.sampling import sample_at
 from featalign.ops.uncertain import class_margin, draw_uncertain, mask_margin
 from featalign.ops.warp import warp
@@ -45,6 +45,7 @@ __all__ = [
     "grid_queries",
     "grid_taps",
     "linear_taps",
+    "linear_taps_of",
     "mask_margin",
     "nearest",
     "phases",
@@ -56,6 +57,8 @@ __all__ = [
     "pointwise",
     "product",
     "resize",
+    "resize_at_once",
+    "resize_coarse",
     "result_dtype",
     "sample_at",
     "warp",

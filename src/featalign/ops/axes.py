@@ -32,6 +32,22 @@ class PixelAxis(NamedTuple):
         """The pixels ``start`` … ``stop - 1`` alone."""
         return PixelAxis(stop - start, self.first + start * self.step, self.step, self.whole)
 
+    def within(self, part: int, whole: int) -> PixelAxis:
+        """The same pixels where what was the image is the first ``part`` of ``whole`` pixels of a larger one."""
+        if _surely(self.whole == self.step * part):  # the image's own pixels
+            return PixelAxis(self.length, self.first, self.step, self.step * whole)
+        first, step, total = self.first * part, self.step * part, self.whole * whole
+        common = 1 if torch.compiler.is_exporting() else math.gcd(first, step, total)
+        return PixelAxis(self.length, first // common, step // common, total // common)
+
+    @property
+    def leads(self) -> int:
+        """Of how many pixels, evenly over the whole image, these are the first; 0 if of none, or of far more."""
+        if not (_surely(2 * self.first == self.step) and _surely(self.whole % self.step == 0)):
+            return 0
+        count = self.whole // self.step
+        return count if torch.compiler.is_exporting() or 3 * count <= 4 * self.length else 0
+
     def period(self, cells: int) -> int:
         """After how many pixels their offsets to ``cells`` cells repeat: 4 for stride 4 on stride 16."""
         return self.whole // math.gcd(self.whole, self.step * cells)
@@ -100,6 +116,15 @@ def checked_box(box: Box) -> Box:
     except (TypeError, ValueError):
         pass
     raise ConfigError(f"expected a box (left, top, right, bottom) within 0 … 1 and not empty, got {box!r}")
+
+
+def _surely(fact: bool) -> bool:
+    """A comparison of sizes; in an exported program, where they may be symbols, only what holds for all of them."""
+    if not torch.compiler.is_exporting():
+        return fact
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # a second to import
+
+    return statically_known_true(fact)
 
 
 def _edges(low: float, high: float) -> tuple[int, int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from featalign.losses import (
@@ -61,7 +60,8 @@ def objective(
         if training.query == "uncertain":
             points = uncertain_points(logits)
             main = main + costs.main(model.query(features, points, "dense"), labels_at(masks, points))
-    auxiliary_logits = model.auxiliary_logits(features) if loss.auxiliary_weight > 0 else None
+    size = (masks.shape[-2], masks.shape[-1])
+    auxiliary_logits = model.auxiliary_logits(features, size) if loss.auxiliary_weight > 0 else None
     if auxiliary_logits is None:
         return Objective(main, main.detach(), None)
     auxiliary = costs.auxiliary(auxiliary_logits, masks)
@@ -86,9 +86,8 @@ class Costs:
         return total
 
     def auxiliary(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Of the auxiliary head's map (B, K, h, w), resized to the labels (B, H, W)."""
-        resized = F.interpolate(logits.float(), size=masks.shape[1:], mode="bilinear", align_corners=False)
-        return self._cross_entropy(self.recipe.auxiliary, resized, masks)
+        """Of the auxiliary head's logits (B, K, H, W) at the labels (B, H, W)."""
+        return self._cross_entropy(self.recipe.auxiliary, logits, masks)
 
     def _cross_entropy(self, kind: str, logits: Tensor, labels: Tensor) -> Tensor:
         if kind == "balanced":
