@@ -45,7 +45,9 @@ def collect_images(sources: Sequence[Path]) -> list[Path]:
         if source.is_dir():
             inside = sorted(path for path in source.iterdir() if _is_image(path))
             if not inside:
-                raise DataError(f"{source}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+                folders = any(path.is_dir() for path in source.iterdir())
+                advice = "; folders in it are not searched: name them" if folders else ""
+                raise DataError(f"{source}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}){advice}")
             found += inside
         elif source.exists():
             found.append(source)
