@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from unsettled import unsettled
 
 from featalign.errors import ConfigError
 from featalign.models import Segmentor, create_model
@@ -30,19 +31,9 @@ held = importlib.util.module_from_spec(_METER)
 _METER.loader.exec_module(held)
 
 
-def build(name: str, options: dict[str, object]) -> Segmentor:
-    torch.manual_seed(0)
-    model = create_model(name, classes=5, backbone="resnet10t", **options)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.3, 0.3)
-            module.running_var.uniform_(0.5, 2)
-    return model.eval()
-
-
 @pytest.fixture(params=NETWORKS, ids=["nearest", "blend", "one grid", "point head"], scope="module")
 def model(request: pytest.FixtureRequest) -> Segmentor:
-    return build(*request.param)
+    return unsettled(*request.param)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +62,7 @@ def test_an_image_is_answered_alike_in_any_batch(model, images, mode):
 @pytest.mark.parametrize("box", [None, (0.2, 0.1, 0.75, 0.9)])
 @pytest.mark.parametrize("gradients", [True, False])
 def test_resizing_is_as_exact_as_the_network(images, box, gradients):
-    model = build("semantic_fpn", {"width": 32, "head_width": 32}).double()
+    model = unsettled("semantic_fpn", {"width": 32, "head_width": 32}).double()
     with torch.set_grad_enabled(gradients):
         features = model.encode(images.double())
         whole = F.interpolate(features.maps[0], (40, 72), mode="bilinear")[:, :, :30, :60]  # of 64 x 96 pixels, 48 x 80
@@ -101,7 +92,7 @@ def test_little_memory_changes_nothing(model, images, mode):
 @pytest.mark.parametrize("mode", ["dense", "resized"])
 @torch.inference_mode()
 def test_too_little_memory_is_told_in_the_numbers_that_are_given(images, mode):
-    model = build(*NETWORKS[2 if mode == "resized" else 1])
+    model = unsettled(*NETWORKS[2 if mode == "resized" else 1])
     features = model.encode(images)
     with pytest.raises(ConfigError, match=r"max_memory of 700 bytes is too little: one pixel needs \d+") as caught:
         model.decode(features, SIZE, mode, max_memory=700)
@@ -179,7 +170,7 @@ def test_points_have_no_other_modes(model, images, mode, message):
 
 @torch.inference_mode()
 def test_effort_goes_from_the_resized_answer_to_the_dense_one(images):
-    model = build(*NETWORKS[1])
+    model = unsettled(*NETWORKS[1])
     features = model.encode(images)
     dense, resized = model.decode(features, (96, 160), "dense"), model.decode(features, (96, 160), "resized")
     assert torch.equal(model.decode(features, (96, 160), "adaptive", effort=0), resized)
@@ -195,7 +186,7 @@ def test_effort_goes_from_the_resized_answer_to_the_dense_one(images):
 
 @torch.inference_mode()
 def test_adaptive_asks_where_two_classes_are_nearly_equal(images):
-    model = build(*NETWORKS[1])
+    model = unsettled(*NETWORKS[1])
     features = model.encode(images[:1])
     resized = model.decode(features, (96, 160), "resized")
     asked = (model.decode(features, (96, 160), "adaptive", effort=0.1) != resized).any(1)
@@ -231,7 +222,7 @@ def test_one_class_leaves_no_doubt():
 
 
 def test_adaptive_is_for_evaluation(images):
-    model = build(*NETWORKS[0]).train()
+    model = unsettled(*NETWORKS[0]).train()
     with pytest.raises(ValueError, match="for evaluation"):
         model.decode(model.encode(images), mode="adaptive")
 
@@ -241,7 +232,7 @@ def test_adaptive_is_for_evaluation(images):
 @pytest.mark.parametrize("budget", [2 << 20, 6 << 20])
 @torch.inference_mode()
 def test_memory_is_held_to(network, mode, budget):
-    model = build(*network)
+    model = unsettled(*network)
     features = model.encode(torch.randn(1, 3, 128, 256))
     with held.Held() as meter:
         labels = model.labels(features, (256, 512), mode, max_memory=budget)

@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from unsettled import unsettled
 
-from featalign.models import Segmentor, create_model
+from featalign.models import Segmentor
 
 NETWORKS = {
     "nearest codes": ("fpn", {"align": "ifa", "width": 16, "hidden": (24, 16)}),
@@ -20,20 +21,9 @@ NETWORKS = {
 SIZE, COVERED = (45, 100), (64, 128)
 
 
-def build(name: str, **options: object) -> Segmentor:
-    torch.manual_seed(0)
-    model = create_model(name, classes=5, backbone="resnet10t", **options)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.3, 0.3)
-            module.running_var.uniform_(0.5, 2)
-    return model.eval()
-
-
 @pytest.fixture(scope="module", params=NETWORKS)
 def model(request: pytest.FixtureRequest) -> Segmentor:
-    name, options = NETWORKS[request.param]
-    return build(name, **options)
+    return unsettled(*NETWORKS[request.param])
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +62,7 @@ def test_boxes_labels_and_points_do_too(model, images):
 
 
 def test_every_level_has_its_stride_at_any_size():
-    model = build("fpn", width=16, hidden=(24,))
+    model = unsettled("fpn", {"width": 16, "hidden": (24,)})
     for size in ((1, 1), (1, 33), (31, 32), (32, 64)):
         with torch.inference_mode():
             features = model.encode(torch.randn(1, 3, *size))
@@ -84,13 +74,13 @@ def test_every_level_has_its_stride_at_any_size():
 
 def test_the_coarsest_map_decides_also_where_it_is_not_among_the_levels():
     """A network whose only level has stride 4, and has seen stride 32; one that is dilated to 8, one to 16."""
-    assert build("semantic_fpn", width=32, head_width=32).fill == 32
-    assert build("pspnet", width=16).fill == 8
-    assert build("deeplabv3plus", width=16, output_stride=16).fill == 16
+    assert unsettled("semantic_fpn", {"width": 32, "head_width": 32}).fill == 32
+    assert unsettled("pspnet", {"width": 16}).fill == 8
+    assert unsettled("deeplabv3plus", {"width": 16, "output_stride": 16}).fill == 16
 
 
 def test_a_network_can_be_shown_images_as_they_are(images):
-    model = build("fpn", width=16, hidden=(24,))
+    model = unsettled("fpn", {"width": 16, "hidden": (24,)})
     model.fill = 1
     with torch.inference_mode():
         features = model.encode(images[0])
@@ -101,7 +91,7 @@ def test_a_network_can_be_shown_images_as_they_are(images):
 
 
 def test_the_auxiliary_answer_lies_over_the_image(images):
-    model = build("fpn", width=16, hidden=(24,)).train()
+    model = unsettled("fpn", {"width": 16, "hidden": (24,)}).train()
     for module in model.modules():
         if isinstance(module, nn.Dropout2d):
             module.p = 0.0
