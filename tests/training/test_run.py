@@ -82,7 +82,7 @@ def test_run_folder_is_complete(tmp_path: Path, tiny: Tiny, scenes: Path, quiet:
     recipe = tiny("training.iterations=7", "training.batch=2", "training.validate_every=3", "training.warmup=2")
     result = run_in(tmp_path / "run", recipe, scenes, quiet)
     run = tmp_path / "run"
-    parts = ["last", "log.jsonl", "metrics.json", "model", "recipe.yaml", "versions.json"]
+    parts = ["last", "log.jsonl", "metrics.json", "model", "normalization.json", "recipe.yaml", "versions.json"]
     assert sorted(path.name for path in run.iterdir()) == parts
     assert load_recipe(run / "recipe.yaml") == recipe
     assert {"python", "torch", "featalign", "platform"} <= json.loads((run / "versions.json").read_text()).keys()

@@ -14,7 +14,7 @@ from featalign.models import Segmentor, create_model, load_published, save_model
 from featalign.models.published_alignseg import _NETWORK
 from featalign.spec import Classes, Normalization
 from featalign.training.start_adapt import class_tensors, other_channels
-from featalign.training.start_from import recall, start_from
+from featalign.training.start_from import start_from
 
 FIRST = "backbone.body.conv1.0.weight"
 CLASSIFIERS = ["auxiliary.4.bias", "auxiliary.4.weight", "decoder.function.mlp.8.bias", "decoder.function.mlp.8.weight"]
@@ -157,12 +157,6 @@ def test_normalization_comes_with_the_weights(tmp_path):
     start_from(model, tmp_path)
     start_from(deep, tmp_path)
     assert model.normalization == source.normalization
-    report = tmp_path / "start_from.json"
-    report.write_text(json.dumps(start_from(network(), tmp_path).to_json()))
-    resumed = network()
-    recall(resumed, report)
-    assert resumed.normalization == source.normalization
-    recall(resumed, tmp_path / "none.json")
     assert deep.normalization == Normalization((0.1, 0.2, 0.3), (0.5,), 65535.0)
 
 

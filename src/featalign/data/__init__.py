@@ -26,6 +26,7 @@ from featalign.data.progress import Progress, bar_on, silent
 from featalign.data.reading import DEFAULT_MAX_PIXELS, UnreadableError
 from featalign.data.report import CheckReport, SplitStatistics
 from featalign.data.sample import Sample
+from featalign.data.statistics import Images, measured_normalization
 from featalign.data.transforms import normalize, train_transform
 from featalign.spec import Depth
 
@@ -40,6 +41,7 @@ __all__ = [
     "EndlessBatches",
     "Finding",
     "FolderDataset",
+    "Images",
     "OnError",
     "Progress",
     "Sample",
@@ -60,6 +62,7 @@ __all__ = [
     "list_splits",
     "load_batches",
     "load_collated",
+    "measured_normalization",
     "normalize",
     "open_dataset",
     "parse_depth",

@@ -109,6 +109,11 @@ class SegmentationDataset(Dataset[Sample]):
         stored = self._cache.get(index)
         return stored.mask if stored else self._ids(self.samples[index])
 
+    def pixels(self, index: int) -> NDArray[np.integer]:
+        """The image (H, W, C) of one sample alone, as it is stored."""
+        stored = self._cache.get(index)
+        return stored.image if stored else self._pixels(self.samples[index])
+
     def instances(self, index: int) -> NDArray[np.int32] | None:
         """The number of the object at each pixel of one mask, int32 (H, W), 0 where there is none; read anew each time.
 
@@ -150,10 +155,12 @@ class SegmentationDataset(Dataset[Sample]):
         return stored
 
     def _read(self, pair: Pair) -> Stored:
-        image = load_image(pair.image, channels=self.channels, depth=self.depth, max_pixels=self.max_pixels).pixels
-        ids = self._ids(pair)
+        image, ids = self._pixels(pair), self._ids(pair)
         check_sizes(pair, image, ids)
         return Stored(image, ids)
+
+    def _pixels(self, pair: Pair) -> NDArray[np.integer]:
+        return load_image(pair.image, channels=self.channels, depth=self.depth, max_pixels=self.max_pixels).pixels
 
     def _ids(self, pair: Pair) -> NDArray[np.int64]:
         values = self.labels.read(pair.mask, self.max_pixels).pixels

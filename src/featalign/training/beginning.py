@@ -12,18 +12,20 @@ from rich.console import Console
 from torch import Tensor
 
 from featalign.data import bar_on
+from featalign.spec import Normalization
 from featalign.training.class_counts import class_weights, label_counts
 from featalign.training.determinism import require_deterministic
 from featalign.training.engine import from_first, share_statistics
 from featalign.training.freezing import freeze
 from featalign.training.network import Network
+from featalign.training.normalizing import recall, remember, settle
 from featalign.training.optimization import offset_parameters
 from featalign.training.progress import say
 from featalign.training.recipe import Recipe
 from featalign.training.resume import Start, begin, goes_on
 from featalign.training.run_folder import RunFolder, write_json
 from featalign.training.splits import Splits
-from featalign.training.start_from import recall, start_from
+from featalign.training.start_from import start_from
 from featalign.training.start_report import StartReport
 from featalign.training.tasks import Task, task_of
 from featalign.training.world import World, release, wait_for_first
@@ -73,12 +75,16 @@ def begin_run(
         start = begin(folder, recipe, splits, fresh=fresh, say=partial(say, console))
         if report is not None:
             _record(report, folder, console)
-        if not fresh:
-            recall(model, folder.start_from)
+        if fresh:
+            _normalize(model, recipe, splits, folder, given=report is not None and report.normalizes, console=console)
+        else:
+            recall(model, folder)
         counts = None if start.finished else _counts(recipe, splits, console)
         release(world)
     wait_for_first(world)
     start, counts, model.normalization = from_first((start, counts, model.normalization))
+    if isinstance(data, Path):
+        task.augment(splits, recipe.data, model.normalization)
     if recipe.loss.class_weights == "balanced" and counts is not None:
         weights = class_weights(recipe.loss, splits.classes, counts.sum(0))
     return Beginning(model, start, counts, weights)
@@ -102,6 +108,23 @@ def _record(report: StartReport, folder: RunFolder, console: Console) -> None:
     write_json(folder.start_from, report.to_json())
     say(console, report.summary())
     console.print(report.table())
+
+
+def _normalize(
+    model: Network, recipe: Recipe, splits: Splits, folder: RunFolder, *, given: bool, console: Console
+) -> None:
+    """Once and for all, for the day that the run goes on, too."""
+    if settle(model, recipe, splits.train, given=given, progress=bar_on(console)):
+        say(console, f"images are normalized by what was measured: {_listed(model.normalization)}")
+    remember(model, folder)
+
+
+def _listed(normalization: Normalization) -> str:
+    mean, deviation = (
+        ", ".join(f"{value * normalization.scale:.4g}" for value in values)
+        for values in (normalization.mean, normalization.std)
+    )
+    return f"mean {mean}, deviation {deviation}"
 
 
 def _counts(recipe: Recipe, splits: Splits, console: Console) -> Tensor | None:

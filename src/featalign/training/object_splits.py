@@ -28,6 +28,7 @@ from featalign.data.objects import (
 from featalign.data.objects.splits import Annotated, of_split
 from featalign.data.opening import open_source
 from featalign.errors import ConfigError, DataError, check_flags, did_you_mean
+from featalign.spec import Normalization
 from featalign.training.recipe import DataRecipe
 from featalign.training.splits import Splits, check_files, open_split
 
@@ -153,11 +154,25 @@ def _strict(recipe: DataRecipe) -> DataRecipe:
     return recipe.model_copy(update={"on_error": "stop"})
 
 
-def _augmentation(recipe: DataRecipe, *, kind: Annotated) -> Callable[[Any], Any]:
+def augment_objects(splits: Splits, recipe: DataRecipe, normalization: Normalization, *, kind: Annotated) -> None:
+    """Cut the samples of :func:`open_object_splits` as ``recipe`` says, padded with ``normalization``'s mean colour."""
+    train: Any = splits.train
+    train.transform = _augmentation(recipe, kind=kind, normalization=normalization)
+
+
+def _augmentation(
+    recipe: DataRecipe, *, kind: Annotated, normalization: Normalization | None = None
+) -> Callable[[Any], Any]:
     make = panoptic_transform if kind == "panoptic" else object_transform
     if recipe.whole:
         return make(crop=None, flip=recipe.flip, jitter=recipe.jitter)
-    return make(crop=recipe.crop, scales=recipe.scales, flip=recipe.flip, jitter=recipe.jitter)
+    return make(
+        crop=recipe.crop,
+        scales=recipe.scales,
+        flip=recipe.flip,
+        jitter=recipe.jitter,
+        normalization=normalization,
+    )
 
 
 def _labels_pixels(root: Path, recipe: DataRecipe, *, kind: Annotated) -> bool:

@@ -16,12 +16,12 @@ from featalign.data.objects import AnyObjects, AnySegments, PanopticSample, dete
 from featalign.errors import ConfigError
 from featalign.metrics.detection import require_pycocotools
 from featalign.models import Detector, create_detector, save_detector
-from featalign.spec import IGNORE_INDEX
+from featalign.spec import IGNORE_INDEX, Normalization
 from featalign.training.determinism import drawn_images
 from featalign.training.judging import Judge
 from featalign.training.network import Network
 from featalign.training.object_judging import DetectionJudge, PanopticJudge
-from featalign.training.object_splits import check_object_files, open_object_splits
+from featalign.training.object_splits import augment_objects, check_object_files, open_object_splits
 from featalign.training.recipe import DataRecipe, Recipe
 from featalign.training.splits import Splits
 
@@ -54,6 +54,9 @@ class DetectionTask:
     def open_splits(self, root: Path, recipe: DataRecipe) -> Splits:
         return open_object_splits(root, recipe, kind="instances")
 
+    def augment(self, splits: Splits, recipe: DataRecipe, normalization: Normalization) -> None:
+        augment_objects(splits, recipe, normalization, kind="instances")
+
     def check_files(self, root: Path, recipe: DataRecipe, *, console: Console) -> None:
         check_object_files(root, recipe, kind="instances", console=console)
 
@@ -84,6 +87,9 @@ class PanopticTask(DetectionTask):
 
     def open_splits(self, root: Path, recipe: DataRecipe) -> Splits:
         return open_object_splits(root, recipe, kind="panoptic")
+
+    def augment(self, splits: Splits, recipe: DataRecipe, normalization: Normalization) -> None:
+        augment_objects(splits, recipe, normalization, kind="panoptic")
 
     def check_files(self, root: Path, recipe: DataRecipe, *, console: Console) -> None:
         check_object_files(root, recipe, kind="panoptic", console=console)

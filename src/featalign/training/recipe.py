@@ -86,6 +86,11 @@ class Recipe(Section):
             )
         if self.data.depth != 8:
             raise ValueError(f"{self.model.name} reads images of 8 bits per channel; set data.depth to 8")
+        if self.data.normalization == "measured":
+            raise ValueError(
+                f"data.normalization: {self.model.name} finds objects, and images are measured for networks that label "
+                "pixels; leave it out"
+            )
         return self
 
     @property

@@ -57,6 +57,11 @@ class DataRecipe(Section):
     test_split: str = Field(default="test", min_length=1, description="split kept for the final score")
     channels: int = Field(default=3, ge=1, description="channels of an image")
     depth: Literal[8, 16] = Field(default=8, description="bits per channel of an image: 0 … 255 or 0 … 65535")
+    normalization: Literal["auto", "weights", "measured"] = Field(
+        default="auto",
+        description="mean and deviation that images are normalized by: those of the backbone's weights, or measured in "
+        "the training images; auto measures where these have 16 bits",
+    )
     crop: Crop = Field(default=(512, 512), description="height and width of a sample in pixels; one number: a square")
     scales: Scales = Field(default=(0.5, 2.0), description="range of the random scale, 1 = the image's own size")
     whole: bool = Field(

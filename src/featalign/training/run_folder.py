@@ -43,6 +43,11 @@ class RunFolder:
         return self.root / "start_from.json"
 
     @property
+    def normalization(self) -> Path:
+        """Mean and deviation by which it normalizes images."""
+        return self.root / "normalization.json"
+
+    @property
     def log(self) -> Path:
         return self.root / "log.jsonl"
 
@@ -61,7 +66,7 @@ class RunFolder:
     def earlier(self) -> list[Path]:
         """The parts that exist: what an earlier run wrote. The recipe is last, so that it goes last."""
         parts = [self.model, self.last, self.checkpoints, self.tensorboard]
-        parts += [self.log, self.start_from, self.metrics, self.versions, self.recipe]
+        parts += [self.log, self.start_from, self.normalization, self.metrics, self.versions, self.recipe]
         return [part for part in parts if part.exists()]
 
 

@@ -13,14 +13,14 @@ from torch import Tensor
 from featalign.backbones import normalization_of
 from featalign.data import Batch, collate
 from featalign.models import Segmentor, create_model, save_model
-from featalign.spec import Classes
+from featalign.spec import Classes, Normalization
 from featalign.training.determinism import drawn_images
 from featalign.training.judging import Judge, PixelJudge
 from featalign.training.module import Learner
 from featalign.training.network import Network
 from featalign.training.questions import require_taught
 from featalign.training.recipe import DataRecipe, Recipe
-from featalign.training.splits import Splits, check_files, open_splits
+from featalign.training.splits import Splits, augment, check_files, open_splits
 
 
 class SemanticTask:
@@ -33,6 +33,9 @@ class SemanticTask:
 
     def open_splits(self, root: Path, recipe: DataRecipe) -> Splits:
         return open_splits(root, recipe)
+
+    def augment(self, splits: Splits, recipe: DataRecipe, normalization: Normalization) -> None:
+        augment(splits, recipe, normalization)
 
     def check_files(self, root: Path, recipe: DataRecipe, *, console: Console) -> None:
         check_files(root, recipe, console=console)

@@ -22,7 +22,7 @@ from featalign.data import (
     require_trainable,
     train_transform,
 )
-from featalign.spec import Classes
+from featalign.spec import Classes, Normalization
 from featalign.training.oversampling import RareClassBatches
 from featalign.training.progress import say
 from featalign.training.recipe import DataRecipe, Recipe
@@ -102,10 +102,23 @@ def open_split(root: Path, recipe: DataRecipe, split: str) -> SegmentationDatase
     )
 
 
-def augmentation(recipe: DataRecipe, *, ignore_index: int) -> Callable[[Sample], Sample]:
+def augment(splits: Splits, recipe: DataRecipe, normalization: Normalization) -> None:
+    """Cut the samples of :func:`open_splits` as ``recipe`` says, padded with the mean colour of ``normalization``."""
+    train: Any = splits.train
+    train.transform = augmentation(recipe, ignore_index=splits.classes.ignore_index, normalization=normalization)
+
+
+def augmentation(
+    recipe: DataRecipe, *, ignore_index: int, normalization: Normalization | None = None
+) -> Callable[[Sample], Sample]:
     """How ``recipe`` cuts a training sample."""
     return train_transform(
-        crop=recipe.crop, scales=recipe.scales, flip=recipe.flip, jitter=recipe.jitter, ignore_index=ignore_index
+        crop=recipe.crop,
+        scales=recipe.scales,
+        flip=recipe.flip,
+        jitter=recipe.jitter,
+        ignore_index=ignore_index,
+        normalization=normalization,
     )
 
 

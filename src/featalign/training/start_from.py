@@ -5,12 +5,10 @@ Belongs between building the network and freezing parts of it, on a fresh run on
     report = start_from(model, recipe.training.start_from)
     console.print(report.summary()); console.print(report.table())  # what was loaded, adapted, skipped, and why
     write_json(folder / "start_from.json", report.to_json())
-    recall(model, folder / "start_from.json")                  # instead of all that, on a resumed run
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,6 @@ import torch
 from torch import Tensor
 
 from featalign.errors import WeightsError
-from featalign.spec import Normalization
 from featalign.training.network import Network
 from featalign.training.start_adapt import adapt, class_tensors, share_no_class
 from featalign.training.start_report import StartReport, TensorReport
@@ -56,30 +53,16 @@ def start_from(model: Network, source: Path | str) -> StartReport:
         for name, tensor in found.items()
         if name not in state
     ]
+    told = given.normalization is not None and given.normalization.scale == model.normalization.scale
     if given.normalization is not None and _reads_alike(model, given):
         model.normalization = replace(given.normalization, scale=model.normalization.scale)
-    report = StartReport(str(source), given.kind, tuple(rows), model.normalization)
+    report = StartReport(str(source), given.kind, tuple(rows), model.normalization, told and _reads_alike(model, given))
     if not report.count("loaded") and not report.count("adapted"):
         raise WeightsError(
             f"{source}: nothing in it fits this network: its names begin with {_few(given.state)}, "
             f"the network's with {_few(state)}"
         )
     return report
-
-
-def recall(model: Network, report: Path) -> None:
-    """For a resumed run: normalize images as the run did that wrote ``report`` (start_from.json), if it did.
-
-    Raises:
-        WeightsError: if the file cannot be read.
-    """
-    if not report.is_file():
-        return
-    try:
-        content = json.loads(report.read_text(encoding="utf-8"))
-        model.normalization = Normalization.from_json(content["normalization"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{report}: cannot be read ({error}); it tells how this run normalizes images") from error
 
 
 def _reads_alike(model: Network, source: Source) -> bool:

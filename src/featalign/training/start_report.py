@@ -27,12 +27,16 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class StartReport:
-    """Where the weights came from, every tensor of either side, and how images are normalized from now on."""
+    """Where the weights came from, every tensor of either side, and how images are normalized from now on.
+
+    ``normalizes``: whether the source says so, of images of this many channels and bits.
+    """
 
     source: str
     kind: str
     tensors: tuple[TensorReport, ...]
     normalization: Normalization
+    normalizes: bool = False
 
     def count(self, outcome: Outcome) -> int:
         """Tensors with that outcome."""

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from featalign.spec import Normalization
 from featalign.training.judging import Judge
 from featalign.training.network import Network
 from featalign.training.recipe import DataRecipe, Recipe
@@ -24,6 +25,9 @@ class Task(Protocol):
 
     def open_splits(self, root: Path, recipe: DataRecipe) -> Splits:
         """The splits that ``recipe`` names; one without the validation split is fine. Raises DataError."""
+
+    def augment(self, splits: Splits, recipe: DataRecipe, normalization: Normalization) -> None:
+        """Pad crops of the opened splits with the mean colour of ``normalization``."""
 
     def check_files(self, root: Path, recipe: DataRecipe, *, console: Console) -> None:
         """Read every file, and cut one sample. Raises DataError or ConfigError."""
