@@ -116,12 +116,30 @@ def test_orientation_as_pillow_turns(tmp_path: Path, write_png: Callable[..., Pa
     np.testing.assert_array_equal(read_image(file, depth=16)[..., 0], expected)
 
 
+@pytest.mark.parametrize(
+    ("array", "depth", "cure"),
+    [
+        (np.zeros((4, 5), np.uint8), 8, "save height, width and channels, in this order"),
+        (np.zeros((4, 5, 2), np.uint8), 8, r"or train at data\.channels: 2"),
+        (np.zeros((4, 5, 3), np.uint16), 8, r"scale it to 8 bits, or train at data\.depth: 16"),
+        (np.zeros((4, 5, 3), np.uint8), 16, r"save it with 16 bits, or train at data\.depth: 8"),
+        (np.zeros((4, 5, 3), np.float32), 8, "scale it to whole numbers, and save it as uint8"),
+    ],
+)
+def test_arrays_of_another_kind_say_what_to_do(tmp_path: Path, array: np.ndarray, depth: int, cure: str) -> None:
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(DataError, match=rf"a\.npy: {array.dtype} array of shape .*\(H, W, 3\); .*{cure}"):
+        read_image(tmp_path / "a.npy", channels=3, depth=depth)
+
+
 def test_depths_are_not_mixed_up(tmp_path: Path, write_png: Callable[..., Path]) -> None:
     deep = png16(write_png, tmp_path / "deep.png", DEEP[..., :3])
     Image.new("RGB", (4, 4)).save(tmp_path / "flat.png")
     with pytest.raises(DataError, match=r"deep\.png: more than 8 bits .*depth=16"):
         read_image(deep)
-    with pytest.raises(DataError, match=r"flat\.png: 8 bits per channel \(RGB\), expected 16; read it with depth=8"):
+    with pytest.raises(
+        DataError, match=r"flat\.png: 8 bits per channel \(RGB\), expected 16; save it with 16 bits, or .*depth=8"
+    ):
         read_image(tmp_path / "flat.png", depth=16)
     for mode in ("F", "I"):
         Image.new(mode, (4, 4)).save(tmp_path / "wide.tif")

@@ -17,7 +17,15 @@ from torchvision.io import decode_png
 
 from featalign.data import tiff
 from featalign.data.files import File
-from featalign.data.header import check_narrow, check_pages, check_pictures, raw_mode, upright
+from featalign.data.header import (
+    DEEPER,
+    SHALLOWER,
+    check_narrow,
+    check_pages,
+    check_pictures,
+    raw_mode,
+    upright,
+)
 from featalign.data.reading import check_pixels, naming, opened
 from featalign.errors import DataError
 from featalign.spec import Depth
@@ -43,8 +51,9 @@ def open_npy(file: File, *, channels: int, depth: Depth, max_pixels: int) -> NDA
     with naming(file), file.open("rb") as stream:
         shape, stored = _npy_header(stream)
         if len(shape) != 3 or stored != dtype or shape[2] != channels:
-            other = "; read it with depth=16" if stored == np.uint16 and depth == 8 else ""
-            raise DataError(f"{stored} array of shape {shape}, expected {dtype} (H, W, {channels}){other}")
+            raise DataError(
+                f"{stored} array of shape {shape}, expected {dtype} (H, W, {channels}); {_cure(shape, stored, dtype)}"
+            )
         check_pixels(shape[0], shape[1], max_pixels=max_pixels)
         stream.seek(0)
         return np.load(stream, allow_pickle=False)
@@ -54,6 +63,17 @@ def npy_shape(file: File) -> tuple[int, ...]:
     """The shape of an array file, without its values."""
     with naming(file), file.open("rb") as stream:
         return _npy_header(stream)[0]
+
+
+def _cure(shape: tuple[int, ...], stored: np.dtype[Any], expected: np.dtype[Any]) -> str:
+    """What to do with an array of another kind: of all that is wrong with it, the first."""
+    if len(shape) != 3:
+        return "save height, width and channels, in this order"
+    if stored == expected:
+        return f"save the channels in question, last, or train at data.channels: {shape[2]}"
+    if {stored, expected} != {np.dtype(np.uint8), np.dtype(np.uint16)}:
+        return f"scale it to whole numbers, and save it as {expected}"
+    return DEEPER if stored == np.uint16 else SHALLOWER
 
 
 def _npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -125,6 +145,6 @@ def _with_rasterio(file: File, *, channels: int, max_pixels: int) -> tuple[NDArr
 def _check_depth(image: ImageFile) -> None:
     check_narrow(image)
     if ";16" not in raw_mode(image):
-        raise DataError(f"8 bits per channel ({image.mode}), expected 16; read it with depth=8")
+        raise DataError(f"8 bits per channel ({image.mode}), expected 16; {SHALLOWER}")
     if ";16S" in raw_mode(image) or ";16BS" in raw_mode(image):
         raise DataError("16 bits with a sign, expected 0 … 65535; shift the values there, and save them as uint16")

@@ -14,6 +14,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 from featalign.data import tiff
 from featalign.errors import DataError
 
+DEEPER = "scale it to 8 bits, or train at data.depth: 16 (depth=16 in Python)"
+"""What to do with 16 bits where 8 are read."""
+SHALLOWER = "save it with 16 bits, or train at data.depth: 8 (depth=8 in Python)"
+"""What to do with 8 bits where 16 are read."""
+
 
 def upright(image: ImageFile) -> tuple[Image, int]:
     """Pillow turns a TIFF while it decodes it and then forgets the tag; other formats may state it after the pixels."""

@@ -18,7 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from featalign.data import tiff
 from featalign.data.deep import load_deep, open_npy
 from featalign.data.files import File
-from featalign.data.header import check_narrow, check_pages, is_inverted, raw_mode, upright
+from featalign.data.header import DEEPER, check_narrow, check_pages, is_inverted, raw_mode, upright
 from featalign.data.reading import DEFAULT_MAX_PIXELS, opened
 from featalign.errors import ConfigError, DataError
 from featalign.spec import Color, Depth
@@ -147,7 +147,7 @@ def _check_depth(image: ImageFile) -> None:
     """Pillow would cut 16-bit colours to 8 bits, and leave out a TIFF's further channels, without a word."""
     check_narrow(image)
     if ";16" in raw_mode(image) or image.mode.startswith("I"):
-        raise DataError(f"more than 8 bits per channel ({image.mode}); read it with depth=16, or scale it to 8 bits")
+        raise DataError(f"more than 8 bits per channel ({image.mode}), expected 8; {DEEPER}")
     if isinstance(image, TiffImageFile):
         stored, read = image.tag_v2.get(tiff.SAMPLES, 1), len(image.getbands())
         if stored != read:

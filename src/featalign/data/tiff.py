@@ -58,5 +58,6 @@ def unreadable(tags: Tags) -> str:
     if (compression := tags.get(COMPRESSION, 1)) not in COMPRESSION_INFO:
         return f"TIFF compression {compression} is not read; convert it: gdal_translate -co COMPRESS=DEFLATE"
     samples, bits = tags.get(SAMPLES, 1), max(tags.get(BITS, (1,)))
-    cure = f"read it with depth=16 and channels={samples}" if bits == 16 else "save it as .npy, uint8 (H, W, C)"
+    deep = f"train at data.depth: 16 and data.channels: {samples} (depth=16 and channels={samples} in Python)"
+    cure = deep if bits == 16 else "save it as .npy, uint8 (H, W, C)"
     return f"TIFF of {samples} channels with {bits} bits each, which is not read so; {cure}"
