@@ -128,6 +128,16 @@ def test_limits_that_are_none(model):
     assert "must be positive" in refused(str(model), "--set", "queue=0")
 
 
+def test_effort(model, monkeypatch):
+    begun = {}
+    monkeypatch.setattr("featalign.cli.serving.run_service", lambda models, *rest, **others: begun.update(models))
+    options = [str(model), "--port", "0", "--mode", "adaptive", "--effort", "0.25"]
+    result = CliRunner().invoke(app, ["serve", *options])
+    assert result.exit_code == 0, result.output
+    assert [one.effort for one in begun.values()] == [0.25]
+    assert "the dial of mode" in refused(str(model), "--port", "0", "--mode", "dense", "--effort", "0.25")
+
+
 def test_missing_packages_are_named(model, monkeypatch):
     monkeypatch.setattr("featalign.cli.serving._PACKAGES", ("a_package_nobody_has",))
     assert refused(str(model)) == "serve needs a_package_nobody_has: pip install 'featalign[serve]'"

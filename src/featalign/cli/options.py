@@ -39,7 +39,7 @@ Flip = Annotated[bool, typer.Option("--flip", help="Also see the mirror image.")
 Window = Annotated[str | None, typer.Option(metavar="HxW", help="See large images through windows of this size.")]
 Effort = Annotated[
     float | None,
-    typer.Option(metavar="0…1", help="Of mode adaptive: the largest share of the pixels that is asked; default 0.1."),
+    typer.Option(metavar="0…1", help="Of mode adaptive: the largest share of the pixels that is queried; default 0.1."),
 ]
 Overlap = Annotated[float, typer.Option(help="Part of a window that the next one repeats.", show_default="a third")]
 OverlapOrNone = Annotated[float | None, typer.Option(help="Part of a window that the next one repeats.")]

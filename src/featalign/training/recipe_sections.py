@@ -126,7 +126,7 @@ class TestRecipe(Section):
 
     split: str | None = Field(default=None, min_length=1, description="split to score; null = data.test_split")
     mode: Literal["auto", "dense", "resized", "adaptive"] = Field(
-        default="auto", description="where the model is asked, see docs/resolution.md"
+        default="auto", description="where the model is queried, see docs/resolution.md"
     )
     input_size: Size | None = Field(
         default=None, description="height and width that images are resized to first; null = their own"

@@ -168,6 +168,7 @@ def serve(
     ] = [],  # noqa: B006 - Typer copies it
     overrides: Set = [],  # noqa: B006 - Typer copies it
     mode: Mode = "auto",
+    effort: Effort = None,
     window: Window = None,
     overlap: Overlap = 1 / 3,
     device: Device = "auto",
@@ -196,6 +197,7 @@ def serve(
             device=device,
             precision=precision,
             mode=mode,
+            effort=effort,
             window=window,
             overlap=overlap,
             max_memory=max_memory,
