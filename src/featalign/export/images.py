@@ -42,6 +42,10 @@ def resized(image: Tensor, size: Size) -> Tensor:
 
 
 def _as_input(scene: Tensor, info: ExportInfo) -> Tensor:
-    """An RGB scene with as many channels, in turn, and as many bits as the network reads."""
-    channels = scene[torch.arange(info.in_channels) % 3]
-    return (channels.float() * (info.normalization.scale / 255)).round().to(getattr(torch, info.pixels))[None]
+    """An RGB scene with as many channels, in turn, and with values as the network is used to: up to two deviations from
+    their mean."""
+    normalization = info.normalization
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in (normalization.mean, normalization.std))
+    channels = scene[torch.arange(info.in_channels) % 3].float() / 255
+    values = (mean + (4 * channels - 2) * deviation).clamp(0, 1) * normalization.scale
+    return values.round().to(getattr(torch, info.pixels))[None]
