@@ -46,3 +46,23 @@ def test_a_class_is_not_void_modulo_256(label: int, ignore_index: int) -> None:
     confusion.update(target, target)
     assert confusion.matrix[label, label] == 2
     assert boundary_band(target, 1, ignore_index).all()
+
+
+@pytest.mark.parametrize("ignored", [0, 2])
+def test_an_ignored_class_is_an_answer_like_any_other(ignored: int) -> None:
+    """Void is where the truth says so; the same id in the prediction is that class."""
+    rng = np.random.default_rng(1)
+    pred, target = rng.integers(0, 3, (2, 14, 17))
+    apart = np.where(target == ignored, 255, target)
+    for own, other in zip(metrics(3, ignored), metrics(3, 255), strict=True):
+        instances = [rng.integers(0, 3, target.shape)] if isinstance(own, InstanceIoU) else []
+        own.update(pred, target, *instances)
+        other.update(pred, apart, *instances)
+        assert all(torch.equal(own.state()[name], counts) for name, counts in other.state().items())
+
+
+def test_ignore_index_beyond_32_bits() -> None:
+    target = np.array([[0, 1], [1 << 40, 1]])
+    for metric in metrics(2, 1 << 40)[1:4]:
+        metric.update(target % 2, target)
+        assert sum(int(counts.sum()) for counts in metric.state().values()) > 0

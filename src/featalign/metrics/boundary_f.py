@@ -15,7 +15,7 @@ from torch import Tensor
 from featalign.metrics.accumulator import ClassMetric
 from featalign.metrics.boundary import boundary_band
 from featalign.metrics.counts import Values, mean_of_defined, ratio
-from featalign.metrics.labels import Labels, image_pairs
+from featalign.metrics.labels import VOID, Labels, image_pairs
 from featalign.metrics.scores import Result
 from featalign.metrics.shares import ONE, shares
 from featalign.metrics.windows import disk_union
@@ -66,7 +66,7 @@ class BoundaryFScore(ClassMetric):
     def update(self, pred: Labels, target: Labels) -> None:
         """Adds one image or batch: arguments and errors of :func:`boundary_f_counts`, and (B, H, W) too."""
         for image, truth in zip(*image_pairs(pred, target, self.classes, self.ignore_index), strict=True):
-            counts = _counts(image, truth, self.classes, self.tolerance, self.ignore_index)
+            counts = _counts(image, truth, self.classes, self.tolerance)
             part, whole = _harmonic(*counts)
             f, seen = shares(part, whole.clamp_min(1)), counts[1] + counts[3] > 0
             self.counts += torch.cat((counts, torch.stack((f, seen))))
@@ -125,15 +125,15 @@ def boundary_f_counts(
     preds, targets = image_pairs(pred, target, classes, ignore_index)
     if len(targets) != 1:
         raise ValueError(f"got labels {tuple(targets.shape)}; expected one image (H, W): call it for each")
-    return _counts(preds[0], targets[0], classes, tolerance, ignore_index)
+    return _counts(preds[0], targets[0], classes, tolerance)
 
 
-def _counts(pred: Tensor, target: Tensor, classes: int, tolerance: float | None, ignore_index: int) -> Tensor:
+def _counts(pred: Tensor, target: Tensor, classes: int, tolerance: float | None) -> Tensor:
     if tolerance is None:
         tolerance = DIAGONAL_SHARE * math.hypot(*target.shape)
     if tolerance < 0:
         raise ValueError(f"got tolerance {tolerance}; expected at least 0 pixels")
-    found, true = (labels.where(boundary_band(labels, 1, ignore_index), -1) for labels in (pred, target))
+    found, true = (labels.where(boundary_band(labels, 1, VOID), -1) for labels in (pred, target))
     predicted, truth = _histogram(found, classes), _histogram(true, classes)
     near_truth, near_found = torch.zeros_like(predicted), torch.zeros_like(truth)
     for ids in _groups(((predicted > 0) & (truth > 0)).nonzero().flatten(), BITS):

@@ -13,7 +13,7 @@ from torch import Tensor
 from featalign.metrics.accumulator import ClassMetric
 from featalign.metrics.boundary import boundary_band
 from featalign.metrics.counts import Values, iou, mean_of_defined
-from featalign.metrics.labels import Labels, image_pairs
+from featalign.metrics.labels import VOID, Labels, image_pairs
 from featalign.metrics.scores import Result
 from featalign.spec import IGNORE_INDEX
 
@@ -90,7 +90,7 @@ def boundary_iou_counts(
     pred, target = image_pairs(pred, target, classes, ignore_index)
     if width is None:
         width = max(1, round(DIAGONAL_SHARE * math.hypot(*target.shape[-2:])))
-    found, true = (_inner_boundary(labels, width, ignore_index) for labels in (pred, target))
+    found, true = (_inner_boundary(labels, width) for labels in (pred, target))
     hits, predicted, truth = (
         torch.bincount(labels[where], minlength=classes)
         for labels, where in ((target, found & true & (pred == target)), (pred, found), (target, true))
@@ -98,9 +98,9 @@ def boundary_iou_counts(
     return torch.stack((hits, predicted - hits, truth - hits)).cpu()
 
 
-def _inner_boundary(labels: Tensor, width: int, ignore_index: int) -> Tensor:
+def _inner_boundary(labels: Tensor, width: int) -> Tensor:
     """The pixels within ``width`` of another class or of the image's outside: those of every class at once."""
-    band = boundary_band(labels, width, ignore_index)
+    band = boundary_band(labels, width, VOID)
     edge = torch.ones_like(band)
     edge[..., width:-width, width:-width] = False
-    return band | (edge & (labels != ignore_index))
+    return band | (edge & (labels != VOID))

@@ -13,7 +13,7 @@ from torch import Tensor
 from featalign.metrics.accumulator import ClassMetric
 from featalign.metrics.confusion import confusion_matrix
 from featalign.metrics.counts import Values, mean_of_defined, ratio
-from featalign.metrics.labels import Labels, as_labels, image_pairs
+from featalign.metrics.labels import VOID, Labels, as_labels, image_pairs
 from featalign.metrics.scores import Result
 from featalign.metrics.shares import ONE, shares
 from featalign.spec import IGNORE_INDEX
@@ -108,7 +108,7 @@ class InstanceIoU(ClassMetric):
                 f"got instances {tuple(numbers.shape)} from {numbers.min() if numbers.numel() else 'none'}; expected "
                 f"one number >= 0 for each pixel of target {tuple(torch.as_tensor(target).shape)}"
             )
-        matrix = confusion_matrix(preds, targets, self.classes, self.ignore_index)
+        matrix = confusion_matrix(preds, targets, self.classes, VOID)
         category = torch.tensor(self.categories)
         self.counts[4] += matrix.sum(0) - matrix.diagonal()
         self.counts[5] += (matrix * (category[:, None] != category)).sum(0)
@@ -116,7 +116,7 @@ class InstanceIoU(ClassMetric):
             self._add_instances(image, truth, ids)
 
     def _add_instances(self, pred: Tensor, target: Tensor, numbers: Tensor) -> None:
-        counted = (target != self.ignore_index) & (numbers > 0)
+        counted = (target != VOID) & (numbers > 0)
         counted &= torch.isin(target, torch.tensor(self.instance_classes, device=target.device, dtype=target.dtype))
         pred, target, numbers = pred[counted].long(), target[counted].long(), numbers[counted]
         span = int(numbers.max()) + 1 if len(numbers) else 1

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Labels = Tensor | NDArray[np.integer]
+VOID = -1
+"""Marks void pixels in the maps of :func:`image_pairs`. The ignore index itself may be the id of a class, which can be
+predicted where the truth is not void."""
 _SCARCE = (torch.uint16, torch.uint32, torch.uint64)  # types that torch hardly calculates with
 
 
@@ -40,7 +43,7 @@ def as_labels(name: str, labels: Labels, ignore_index: int = 0) -> Tensor:
 
 
 def image_pairs(pred: Labels, target: Labels, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """Maps (B, H, W) of one image or of a batch, int32, checked; ``pred`` is void where ``target`` is.
+    """Maps (B, H, W) of one image or of a batch, int32, checked; both hold :data:`VOID` where ``target`` is void.
 
     Raises:
         ValueError: if the two are not maps of one shape and of at least one pixel, or a valid pixel has an id outside
@@ -55,7 +58,7 @@ def image_pairs(pred: Labels, target: Labels, classes: int, ignore_index: int) -
     for name, labels in (("target", target), ("pred", pred)):
         if (((labels < 0) | (labels >= classes)) & valid).any():
             raise ValueError(out_of_range(name, labels[valid], classes, ignore_index))
-    pairs = (labels.int().masked_fill(~valid, ignore_index) for labels in (pred, target))
+    pairs = (labels.int().masked_fill(~valid, VOID) for labels in (pred, target))
     first, second = (labels.reshape(-1, *labels.shape[-2:]) for labels in pairs)
     return first, second
 
