@@ -225,6 +225,19 @@ def test_too_little_memory_says_what_a_pixel_needs():
         model(levels, max_memory=100)
 
 
+@pytest.mark.parametrize("resample", ["nearest", "bilinear"])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_no_image_no_answer(resample, gradients):
+    model, levels = build(NESTED, resample=resample)
+    none = [level[:0] for level in levels]
+    with torch.set_grad_enabled(gradients):
+        answers = [model.eval()(none, (7, 5)), model.at(none, torch.rand(1, 6, 2)), model.at(none, torch.rand(0, 9, 2))]
+    assert [tuple(one.shape) for one in answers] == [(0, 3, 7, 5), (0, 3, 6), (0, 3, 9)]
+    if gradients:
+        sum(one.sum() for one in answers).backward()
+        assert all(not level.grad.any() for level in levels)
+
+
 def test_statistics_are_those_of_the_whole_grid_in_training():
     model, levels = build(ODD)
     again, _ = build(ODD)

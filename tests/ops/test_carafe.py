@@ -50,6 +50,13 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda *t: carafe(*t, kernel_size=3, scale=2), (x, kernels))
 
 
+def test_of_no_map_there_is_none():
+    x, kernels = draw((3, 4), 3, 2, batch=0)
+    result = carafe(x, kernels, kernel_size=3, scale=2)
+    result.sum().backward()
+    assert result.shape == (0, 3, 6, 8) and x.grad.shape == x.shape and kernels.grad.shape == kernels.shape
+
+
 def test_memory_layout_does_not_matter():
     x, kernels = draw((4, 6), 5, 2)
     last = x.contiguous(memory_format=torch.channels_last)

@@ -171,10 +171,11 @@ class ImplicitFunction(nn.Module):
 
     def _in_one(self, levels: Sequence[Tensor]) -> bool:
         """Whether all queries are answered at once by the modules themselves: where gradients or the statistics of the
-        batch are wanted, a program is traced, only shapes are run, or the modules are not to be folded."""
+        batch are wanted, a program is traced, only shapes are run, there is no image, or the modules are not to be
+        folded."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or levels[0].is_meta:
             return True
-        return not self.foldable
+        return levels[0].shape[0] == 0 or not self.foldable
 
     def _whole(self, levels: Sequence[Tensor], rows: PixelAxis, columns: PixelAxis) -> Tensor:
         queries = grid_queries(

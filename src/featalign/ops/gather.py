@@ -21,7 +21,8 @@ def gather_sum(tables: Sequence[Tensor], cells: Sequence[Tensor], weights: Seque
     Returns:
         (B, queries, C) in the dtype of the tables.
     """
-    batch = max(max(table.shape[0] for table in tables), max(index.shape[0] for index in cells))
+    images = [leading.shape[0] for leading in (*tables, *cells)]
+    batch = 0 if 0 in images else max(images)
     rows = torch.cat([table.flatten(0, 1) for table in tables]) if len(tables) > 1 else tables[0].flatten(0, 1)
     sizes = [table.shape[:2] for table in tables]
     return gather_rows(rows, [(size[0], size[1]) for size in sizes], cells, weights, batch=batch)
@@ -55,9 +56,10 @@ def gather_rows(
     if weights is not None:
         shares = torch.cat([weight.expand(batch, -1, -1) for weight in weights], -1).flatten(0, 1).to(rows.dtype)
     bags = torch.cat(indices, -1).flatten(0, 1)
+    size = batch, cells[0].shape[1], rows.shape[1]
     if torch.compiler.is_exporting():
-        return _tap_by_tap(rows, bags, shares).view(batch, -1, rows.shape[1])
-    return F.embedding_bag(bags, rows, mode="sum", per_sample_weights=shares).view(batch, -1, rows.shape[1])
+        return _tap_by_tap(rows, bags, shares).view(size)
+    return F.embedding_bag(bags, rows, mode="sum", per_sample_weights=shares).view(size)
 
 
 def _tap_by_tap(rows: Tensor, bags: Tensor, shares: Tensor | None) -> Tensor:
