@@ -90,6 +90,14 @@ def test_points_at_and_beyond_the_edges_take_border_cells():
     assert taps.offset.flatten().tolist() == pytest.approx([-2.0, -1.0, 1.0, 2.0], abs=1e-5)
 
 
+@pytest.mark.parametrize("blend", [False, True])
+def test_points_far_away_take_the_cell_on_their_side(blend):
+    far = torch.tensor([-1e30, -1e19, -40, 41, 1e19, 1e30])
+    taps = point_taps(far, 7, blend=blend)
+    assert [set(cells) for cells in taps.cell.tolist()] == [{0}] * 3 + [{6}] * 3
+    assert torch.allclose(taps.weight.sum(-1), torch.ones(6))
+
+
 def test_cross_orders_rows_first():
     rows, columns = (
         grid_taps(pixel_axis(2), 4, blend=True).unsqueeze(1),

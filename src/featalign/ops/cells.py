@@ -84,11 +84,11 @@ def point_taps(coordinates: Tensor, cells: int, *, blend: bool = False) -> Taps:
     """
     position = coordinates * cells
     if not blend:
-        cell = position.floor().long().clamp(0, cells - 1)
+        cell = position.floor().clamp(0, cells - 1).long()  # in this order: no integer holds the farthest points
         offset = 2 * (position - cell) - 1
         return Taps(cell[..., None], offset[..., None], torch.ones_like(offset)[..., None])
     left = (position - 0.5).floor()
-    return _two_taps(left.long(), 2 * (position - left) - 1, cells)
+    return _two_taps(left.clamp(-1, cells - 1).long(), 2 * (position - left) - 1, cells)
 
 
 def _two_taps(left: Tensor, offset: Tensor, cells: int) -> Taps:
