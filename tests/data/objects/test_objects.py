@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from coco_files import run_lengths
 from fabricate import fabricate
 from PIL import Image
 
 from featalign.data.objects import check_objects, detection_target, find_objects, open_objects, read_coco
-from featalign.data.objects.rle import decode, encode
+from featalign.data.objects.rle import _run_lengths, decode, encode
 from featalign.errors import ConfigError, DataError
 from featalign.metrics import average_precision
 from featalign.training import Recipe
@@ -38,6 +39,12 @@ WRONG = {
     "half": ({"segmentation": [[1, 1, 5, 1, 5, 5, 1]]}, "has a polygon that is not x, y of three points or more"),
     "flat list": ({"segmentation": [1, 1, 5, 1, 5, 5]}, "has a segmentation that is neither polygons nor run lengths"),
     "form": ({"segmentation": {"size": [16, 20], "counts": {}}}, "neither polygons nor run lengths"),
+    "null": ({"segmentation": [[1, 1, 5, None, 5, 5]]}, "has a polygon with coordinates that are no numbers"),
+    "far": ({"segmentation": [[1, 1, 5e7, 1, 5, 5]]}, "has a polygon with coordinates .* or beyond 1,000,000 pixels"),
+    "no text": ({"segmentation": {"size": [16, 20], "counts": ""}}, "has run lengths that do not add up to the 320 "),
+    "cut text": ({"segmentation": {"size": [16, 20], "counts": "S1"}}, "has run lengths that do not add up"),
+    "half text": ({"segmentation": {"size": [16, 20], "counts": "S1P"}}, "run lengths that break off"),
+    "other text": ({"segmentation": {"size": [16, 20], "counts": "S1 P"}}, "' ' in compressed run lengths"),
 }
 
 
@@ -228,6 +235,18 @@ def test_masks_and_run_lengths():
     assert np.array_equal(decode(encode(mask), 5, 7), mask)
     assert np.array_equal(decode({"size": [5, 7], "counts": [11, 3, 2, 3, 2, 3, 2, 3, 6]}, 5, 7), mask)
     assert np.array_equal(decode([[2, 1, 6, 1, 6, 4, 2, 4]], 5, 7), mask)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (64, 33)])
+def test_compressed_run_lengths_that_lack_a_run_are_refused(size):
+    """pycocotools leaves what they do not cover as the memory was."""
+    mask = np.random.default_rng(0).random(size) < 0.5
+    lengths = run_lengths(mask.astype(np.uint8))["counts"]
+    text = encode(mask)["counts"]
+    assert _run_lengths(text) == lengths and np.array_equal(decode(encode(mask), *size), mask)
+    for end in range(len(text)):
+        with pytest.raises(DataError, match=r"^has .*run lengths"):
+            decode({"size": [*size], "counts": text[:end]}, *size)
 
 
 def test_the_page_runs(content, write, tmp_path, monkeypatch):

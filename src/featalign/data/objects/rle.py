@@ -14,6 +14,8 @@ Segmentation = list[list[float]] | Mapping[str, Any]
 """Polygons [[x, y, x, y, …], …]; or {"size": [H, W], "counts": run lengths or their compressed text}."""
 LEAST = 6
 """Numbers of a polygon: x, y of three points."""
+_FURTHEST = 1_000_000
+"""Pixels from the image's corner. pycocotools takes memory for every pixel of a polygon's edges, wherever they lie."""
 
 
 def decode(segmentation: Segmentation, height: int, width: int) -> NDArray[np.uint8]:
@@ -28,14 +30,13 @@ def decode(segmentation: Segmentation, height: int, width: int) -> NDArray[np.ui
         if isinstance(segmentation, Mapping):
             if list(segmentation["size"]) != [height, width]:
                 raise DataError(f"has run lengths of {segmentation['size']} for an image of {[height, width]} (H, W)")
-            plain = isinstance(segmentation["counts"], list)
-            if plain and (sum(segmentation["counts"]) != height * width or min(segmentation["counts"]) < 0):
+            counts = segmentation["counts"]
+            lengths = counts if isinstance(counts, list) else _run_lengths(counts)
+            if sum(lengths) != height * width or min(lengths) < 0:  # what is missing would be whatever memory held
                 raise DataError(f"has run lengths that do not add up to the {height * width} pixels of the image")
-            given = coding.frPyObjects(segmentation, height, width) if plain else segmentation
+            given = coding.frPyObjects(segmentation, height, width) if counts is lengths else segmentation
         else:
-            if not all(len(polygon) >= LEAST and len(polygon) % 2 == 0 for polygon in segmentation):
-                raise DataError("has a polygon that is not x, y of three points or more")
-            given = coding.merge(coding.frPyObjects(segmentation, height, width))
+            given = coding.merge(coding.frPyObjects([_polygon(part) for part in segmentation], height, width))
         return coding.decode(given)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(f"has a segmentation that is neither polygons nor run lengths ({error!r})") from error
@@ -45,6 +46,35 @@ def encode(mask: NDArray[np.integer] | NDArray[np.bool_]) -> dict[str, Any]:
     """Compressed run lengths of a mask (H, W), as JSON takes them."""
     rle = _coding().encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+
+
+def _polygon(given: Any) -> list[float]:
+    """x, y, x, y, … as numbers. Raises DataError."""
+    if len(given) < LEAST or len(given) % 2:
+        raise DataError("has a polygon that is not x, y of three points or more")
+    polygon = [float("nan") if value is None else float(value) for value in given]
+    if not all(abs(value) <= _FURTHEST for value in polygon):
+        raise DataError(f"has a polygon with coordinates that are no numbers, or beyond {_FURTHEST:,} pixels")
+    return polygon
+
+
+def _run_lengths(text: str | bytes) -> list[int]:
+    """Those of COCO's compressed text: five bits a character, the lowest first; from the fourth on, the difference to
+    the one before the last. Raises ValueError."""
+    lengths: list[int] = []
+    value = shift = 0
+    for character in text if isinstance(text, bytes) else text.encode("ascii"):
+        bits = character - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"{chr(character)!r} in compressed run lengths")
+        value, shift = value | (bits & 31) << shift, shift + 5
+        if bits < 32:
+            value -= (bits >> 4) << shift  # the highest of its bits is the sign
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths that break off")
+    return lengths
 
 
 def _coding() -> Any:
