@@ -32,7 +32,12 @@ WRONG = {
     "empty": ({"segmentation": {"size": [16, 20], "counts": [320]}}, "has an empty mask"),
     "none": ({"segmentation": None}, "has no segmentation; read the boxes alone with masks=False"),
     "size": ({"segmentation": {"size": [20, 16], "counts": [320]}}, r"run lengths of \[20, 16\] for an image of"),
-    "nan": ({"bbox": [1, float("nan"), 2, 5]}, "that is not of numbers"),
+    "nan": ({"bbox": [1, float("nan"), 2, 5]}, "that is not four numbers"),
+    "no box": ({"bbox": None}, "has a box None that is not four numbers"),
+    "short": ({"bbox": [1, 1, 5]}, r"has a box \[1, 1, 5\] that is not four numbers"),
+    "words": ({"bbox": ["1", "1", "wide", "5"]}, "that is not four numbers"),
+    "no category": ({"category_id": None}, "is of category None, which the file does not list"),
+    "no image": ({"image_id": "a.png"}, "is of image a.png, which the file does not list"),
     "sum": ({"segmentation": {"size": [16, 20], "counts": [10, 5]}}, "has run lengths that do not add up to the 320 "),
     "negative": ({"segmentation": {"size": [16, 20], "counts": [10, -5, 315]}}, "has run lengths that do not add up"),
     "line": ({"segmentation": [[1, 1, 5, 5]]}, "has no segmentation"),
@@ -112,6 +117,7 @@ def test_the_truth_says_what_the_file_leaves_out(content, write, masks):
         del row["area"]
         row["image_id"] = str(row["image_id"])
     del content["annotations"][0]["iscrowd"]
+    content["annotations"][1] |= {"iscrowd": None, "area": None}
     content["annotations"][0]["bbox"] = [-2, 1, 6, 4]
     content["annotations"][1]["segmentation"].insert(0, [3, 3, 4, 4])
     dataset = open_objects(*write(content), masks=masks)
@@ -124,6 +130,15 @@ def test_the_truth_says_what_the_file_leaves_out(content, write, masks):
     found = [row | {"score": 1.0} for row in rows if not row["iscrowd"]]
     for kind in ("bbox", "segm") if masks else ("bbox",):
         assert average_precision(dataset.truth, found, kind=kind).ap == pytest.approx(1)
+
+
+@pytest.mark.parametrize("area", ["15", float("nan"), None])
+def test_areas_that_are_text_or_no_number_are_scored(content, write, area):
+    content["annotations"][0]["area"] = area
+    dataset = open_objects(*write(content))
+    assert dataset.truth["annotations"][0]["area"] == (15 if area == "15" else 12)
+    row = dataset.truth["annotations"][0] | {"score": 1.0}
+    assert average_precision(dataset.truth, [row], kind="bbox").class_ap[1] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -179,7 +194,9 @@ def test_images_that_are_missing_or_of_another_size(content, write):
     [
         (lambda c: c.pop("images"), 'expected COCO\'s table "images"'),
         (lambda c: c["annotations"].append(c["annotations"][0]), '1 rows of "annotations" repeat the "id"'),
-        (lambda c: c["annotations"][0].pop("bbox"), "expected COCO's detection format, got KeyError\\('bbox'\\)"),
+        (lambda c: c["annotations"][0].update(iscrowd="no"), "expected COCO's detection format, got ValueError"),
+        (lambda c: c["images"][1].pop("height"), 'number 2 of "images" has no "height"; expected file_name, height, '),
+        (lambda c: c["categories"][1].update(name=None), 'number 3 of "categories" has no "name"; expected name of '),
     ],
 )
 def test_files_of_another_form_are_refused(content, write, change, message):

@@ -66,7 +66,8 @@ def test_segments_of_one_file_alone(content, tmp_path):
             lambda c: c["annotations"][0]["segments_info"].append(c["annotations"][0]["segments_info"][0]),
             "image 1 has segments that repeat the number of another",
         ),
-        (lambda c: c["categories"][0].pop("isthing"), "expected COCO's panoptic format, got KeyError"),
+        (lambda c: c["categories"][0].pop("isthing"), 'number 7 of "categories" has no "isthing"; expected name, '),
+        (lambda c: c["annotations"][0].pop("segments_info"), "expected COCO's panoptic format, got KeyError"),
         (lambda c: c.pop("annotations"), 'expected COCO\'s table "annotations" with "image_id"'),
     ],
 )

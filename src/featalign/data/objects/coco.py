@@ -76,6 +76,8 @@ def read_coco(path: Path | str) -> CocoFile:
     path = Path(path)
     content = load_json(path)
     rows = {table: keyed(content, table, path) for table in ("images", "categories", "annotations")}
+    require(rows["images"], "images", ("file_name", "height", "width"), path)
+    require(rows["categories"], "categories", ("name",), path)
     categories = tuple(sorted(rows["categories"]))
     try:
         classes = Classes.named([str(rows["categories"][number]["name"]) for number in categories])
@@ -113,6 +115,16 @@ def keyed(content: Any, table: str, path: Path, *, key: str = "id") -> dict[int,
     return found
 
 
+def require(rows: Mapping[int, Mapping[str, Any]], table: str, fields: tuple[str, ...], path: Path) -> None:
+    """Raises DataError for a row that says nothing of one of the fields."""
+    for number, row in rows.items():
+        for field in fields:
+            if row.get(field) is None:
+                raise DataError(
+                    f'{path}: number {number} of "{table}" has no "{field}"; expected {", ".join(fields)} of each'
+                )
+
+
 @dataclass(frozen=True)
 class _Judged:
     number: int
@@ -123,23 +135,41 @@ class _Judged:
 
 
 def _judge(row: Mapping[str, Any], images: Mapping[int, Mapping[str, Any]], categories: tuple[int, ...]) -> _Judged:
-    number, image, category = int(row["id"]), int(row["image_id"]), int(row["category_id"])
+    number, image, category = int(row["id"]), _number(row.get("image_id")), _number(row.get("category_id"))
     if image not in images:
         return _Judged(number, image, fault=f"is of image {image}, which the file does not list")
     if category not in categories:
         return _Judged(number, image, fault=f"is of category {category}, which the file does not list")
     height, width = int(images[image]["height"]), int(images[image]["width"])
-    x, y, w, h = (float(value) for value in row["bbox"])
-    if not all(map(math.isfinite, (x, y, w, h))):
-        return _Judged(number, image, fault=f"has a box {[x, y, w, h]} that is not of numbers")
+    given = _finite(row.get("bbox"))
+    if len(given) != 4:
+        return _Judged(number, image, fault=f"has a box {row.get('bbox')!s:.60} that is not four numbers")
+    x, y, w, h = given
     left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
     if right <= left or bottom <= top:
         what = "has no area" if w <= 0 or h <= 0 else f"lies outside the image of {width} x {height}"
         return _Judged(number, image, fault=f"has a box {[x, y, w, h]} that {what}")
     box = (left, top, right - left, bottom - top)
-    crowd, area = bool(int(row.get("iscrowd", 0))), row.get("area")
+    crowd, area = bool(int(row.get("iscrowd") or 0)), next(iter(_finite([row.get("area")])), None)
     annotation = Annotation(number, categories.index(category), box, crowd, _segmentation(row), area)
     return _Judged(number, image, annotation, cut=(left, top, right, bottom) != (x, y, x + w, y + h))
+
+
+def _number(value: Any) -> Any:
+    """Text as the number it is; what is none is left as it is, since no image and no category has it."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _finite(values: Any) -> list[float]:
+    """Numbers, also where they are written as text; nothing if one of them is none."""
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        return []
+    return numbers if all(map(math.isfinite, numbers)) else []
 
 
 def _segmentation(row: Mapping[str, Any]) -> Segmentation | None:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from featalign.data.images import load_image
-from featalign.data.objects.coco import keyed, load_json
+from featalign.data.objects.coco import keyed, load_json, require
 from featalign.data.objects.sample import PanopticSample
 from featalign.data.reading import DEFAULT_MAX_PIXELS
 from featalign.errors import DataError
@@ -115,6 +115,8 @@ def open_panoptic(
     path = Path(annotations)
     content = load_json(path)
     rows = {name: keyed(content, name, path) for name in ("images", "categories")}
+    require(rows["images"], "images", ("file_name",), path)
+    require(rows["categories"], "categories", ("name", "isthing"), path)
     answers = keyed(content, "annotations", path, key="image_id")
     categories = tuple(sorted(rows["categories"]))
     folder = path.with_suffix("") if segments is None else Path(segments)
@@ -131,7 +133,8 @@ def open_panoptic(
             if strays:
                 raise DataError(f"{path}: image {number} has segments of categories {strays}, which are not listed")
             labels = {segment: categories.index(category) for segment, category in owners.items()}
-            crowds = frozenset(int(segment["id"]) for segment in row["segments_info"] if int(segment.get("iscrowd", 0)))
+            grouped = [segment for segment in row["segments_info"] if int(segment.get("iscrowd") or 0)]
+            crowds = frozenset(int(segment["id"]) for segment in grouped)
             image = Path(images) / str(rows["images"][number]["file_name"])
             found.append(PanopticImage(number, image, folder / str(row["file_name"]), labels, crowds))
     except (KeyError, TypeError, ValueError) as error:
