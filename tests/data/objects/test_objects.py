@@ -217,6 +217,20 @@ def test_no_file_and_wrong_choices(content, write, tmp_path):
         open_objects(*write(content), faulty="ignore")
 
 
+def test_names_written_on_windows_are_found(content, write):
+    path, folder = write(content)
+    for image in content["images"]:
+        (folder / "sub").mkdir(exist_ok=True)
+        (folder / image["file_name"]).rename(folder / "sub" / image["file_name"])
+        image["file_name"] = "sub\\" + image["file_name"]
+    path.write_text(json.dumps(content))
+    assert not [finding for finding in check_objects(path, folder) if finding.severity == "error"]
+    for image, sample in zip(content["images"], open_objects(path, folder), strict=True):
+        name = image["file_name"].partition("\\")[2]
+        assert sample["name"] == Path(name).stem and sample["image_id"] == image["id"]
+        assert np.array_equal(sample["image"].permute(1, 2, 0), np.asarray(Image.open(folder / "sub" / name)))
+
+
 def test_nuclei_are_those_of_their_masks(data_dir: Path):
     root = data_dir / "samples" / "dsb2018_cc0"
     if not root.is_dir():

@@ -48,6 +48,17 @@ def test_what_is_read(content, tmp_path):
     assert check_panoptic(*write(tmp_path, content)) == []
 
 
+def test_names_written_on_windows_are_found(content, tmp_path):
+    path, folder = write(tmp_path, content)
+    for row, place in ((content["images"][0], folder), (content["annotations"][0], tmp_path / "panoptic")):
+        (place / "sub").mkdir()
+        (place / "one.png").rename(place / "sub" / "one.png")
+        row["file_name"] = "sub\\one.png"
+    path.write_text(json.dumps(content))
+    assert check_panoptic(path, folder) == []
+    assert open_panoptic(path, folder)[0]["name"] == "one"
+
+
 def test_segments_of_one_file_alone(content, tmp_path):
     files = write(tmp_path, content, np.array([[5, 9], [0, 0]]))
     message = r"segments \[70000\] of the JSON file have no pixel and segments \[9\] are not in the JSON file"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from featalign.data.findings import Finding
 from featalign.data.images import load_image
-from featalign.data.objects.coco import CocoFile, CocoImage, read_coco
+from featalign.data.objects.coco import CocoFile, CocoImage, image_path, read_coco
 from featalign.data.objects.dataset import has_objects, object_mask
 from featalign.data.objects.panoptic import open_panoptic
 from featalign.data.reading import DEFAULT_MAX_PIXELS
@@ -61,7 +61,7 @@ def check_panoptic(
 
 
 def _check_image(image: CocoImage, folder: Path, split: str, channels: int, max_pixels: int) -> list[Finding]:
-    path = folder / image.file_name
+    path = image_path(folder, image.file_name)
     try:
         height, width = load_image(path, channels=channels, max_pixels=max_pixels).pixels.shape[:2]
     except DataError as error:

@@ -42,7 +42,7 @@ class CocoImage:
     @property
     def name(self) -> str:
         """For files and logs."""
-        return Path(self.file_name).stem
+        return Path(self.file_name.replace("\\", "/")).stem
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,12 @@ def keyed(content: Any, table: str, path: Path, *, key: str = "id") -> dict[int,
     if len(found) != len(rows):
         raise DataError(f'{path}: {len(rows) - len(found)} rows of "{table}" repeat the "{key}" of another')
     return found
+
+
+def image_path(folder: Path, file_name: str) -> Path:
+    """Where a file lies. Tools on Windows write ``sub\\\\name.png``, which is one name everywhere else."""
+    path = folder / file_name
+    return path if "\\" not in file_name or path.exists() else folder / file_name.replace("\\", "/")
 
 
 def require(rows: Mapping[int, Mapping[str, Any]], table: str, fields: tuple[str, ...], path: Path) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from featalign.data.images import load_image
-from featalign.data.objects.coco import Annotation, CocoFile, CocoImage, read_coco
+from featalign.data.objects.coco import Annotation, CocoFile, CocoImage, image_path, read_coco
 from featalign.data.objects.rle import decode
 from featalign.data.objects.sample import ObjectSample, bounding_boxes
 from featalign.data.reading import DEFAULT_MAX_PIXELS
@@ -115,7 +115,7 @@ class ObjectDataset(Dataset[ObjectSample]):
         return self.transform(sample) if self.transform else sample
 
     def _read(self, image: CocoImage) -> ObjectSample:
-        path = self.folder / image.file_name
+        path = image_path(self.folder, image.file_name)
         pixels = load_image(path, channels=self.channels, max_pixels=self.max_pixels).pixels
         size = (image.height, image.width)
         if pixels.shape[:2] != size:

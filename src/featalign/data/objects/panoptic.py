@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from featalign.data.images import load_image
-from featalign.data.objects.coco import keyed, load_json, require
+from featalign.data.objects.coco import image_path, keyed, load_json, require
 from featalign.data.objects.sample import PanopticSample
 from featalign.data.reading import DEFAULT_MAX_PIXELS
 from featalign.errors import DataError
@@ -135,8 +135,8 @@ def open_panoptic(
             labels = {segment: categories.index(category) for segment, category in owners.items()}
             grouped = [segment for segment in row["segments_info"] if int(segment.get("iscrowd") or 0)]
             crowds = frozenset(int(segment["id"]) for segment in grouped)
-            image = Path(images) / str(rows["images"][number]["file_name"])
-            found.append(PanopticImage(number, image, folder / str(row["file_name"]), labels, crowds))
+            image = image_path(Path(images), str(rows["images"][number]["file_name"]))
+            found.append(PanopticImage(number, image, image_path(folder, str(row["file_name"])), labels, crowds))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: expected COCO's panoptic format, got {error!r}") from error
     return PanopticDataset(
