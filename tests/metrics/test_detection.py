@@ -53,6 +53,14 @@ def test_thresholds():
     assert (scores.ap50, scores.ap75) == pytest.approx((1, 0))
 
 
+@pytest.mark.parametrize("numbers", [(0, 1), (7, 0), (-1, 0), (5, 5)])
+def test_the_numbers_of_annotations_do_not_matter(numbers):
+    """pycocotools marks what is found by its number, and takes 0 for nothing; tools that count from 0 are common."""
+    rows = [{**row, "id": number} for row, number in zip(TRUTH["annotations"], numbers, strict=True)]
+    found = [detection(row["image_id"], row["bbox"], 0.9) for row in rows]
+    assert average_precision({**TRUTH, "annotations": rows}, found, kind="bbox").ap == pytest.approx(1)
+
+
 def test_nothing_found_is_nothing(capsys):
     assert average_precision(TRUTH, [], kind="bbox").ap == 0
     assert capsys.readouterr().out == ""

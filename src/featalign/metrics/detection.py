@@ -73,6 +73,8 @@ def average_precision(
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         reference = COCO()
         reference.dataset = copy.deepcopy(dict(truth))
+        for number, row in enumerate(reference.dataset["annotations"], 1):
+            row["id"] = number  # an object found is marked by its number, so that number 0 would count as not found
         reference.createIndex()
         compared = BoundaryEvaluation if kind == "boundary" else COCOeval
         evaluation = compared(reference, _results(reference, found), "bbox" if kind == "bbox" else "segm")
