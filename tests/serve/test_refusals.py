@@ -91,6 +91,7 @@ def test_images(client, send, name):
         ({"output": "pdf"}, "output"),
         ({"simplify": "-1", "output": "json"}, "simplify"),
         ({"sise": "9x9"}, 'no parameter "sise"; did you mean "size"?'),
+        ({"size": ["9x9", "8x8"]}, "size: 2 values, expected one; send a request for each"),
     ],
 )
 def test_parameters(client, send, parameters, reason):

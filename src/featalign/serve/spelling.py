@@ -12,8 +12,8 @@ from featalign.serve.problems import RequestError
 
 
 async def known_names(request: Request) -> None:
-    """A dependency of every path. Raises RequestError for a parameter that the path does not take, or for a form that
-    holds anything but one image."""
+    """A dependency of every path. Raises RequestError for a parameter that the path does not take, or takes once and
+    got again, or for a form that holds anything but one image."""
     operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
     _check_parameters(request, operation)
     if "multipart/form-data" in operation.get("requestBody", {}).get("content", {}):
@@ -21,11 +21,15 @@ async def known_names(request: Request) -> None:
 
 
 def _check_parameters(request: Request, operation: Mapping[str, Any]) -> None:
-    known = [parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"]
+    taken = [parameter for parameter in operation.get("parameters", []) if parameter["in"] == "query"]
+    known = [parameter["name"] for parameter in taken]
     unknown = next((name[:60] for name in request.query_params if name not in known), None)
     if unknown is not None:
         hint = did_you_mean(unknown, known) if known else "this path takes none"
         raise RequestError(f'no parameter "{unknown}"; {hint}')
+    for name in (parameter["name"] for parameter in taken if parameter["schema"].get("type") != "array"):
+        if (given := len(request.query_params.getlist(name))) > 1:
+            raise RequestError(f"{name}: {given} values, expected one; send a request for each")
 
 
 async def _check_form(request: Request) -> None:
