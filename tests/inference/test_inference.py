@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -189,6 +190,22 @@ def test_evaluation_refuses_other_classes_and_empty_labels(predictor, tmp_path):
 def test_options_of_a_predictor_are_checked(predictor, options, message):
     with pytest.raises(ConfigError, match=message):
         Predictor(predictor.model, **options)
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("float16", "fp32"), ("bfloat16", "fp16"), ("float64", "bf16")])
+def test_weights_that_the_precision_does_not_compute_with_are_refused(predictor, dtype, precision):
+    model = copy.deepcopy(predictor.model).to(getattr(torch, dtype))
+    with pytest.raises(
+        ConfigError, match=f"precision {precision} takes a network of float32, got one of torch\\.{dtype}"
+    ):
+        Predictor(model, precision=precision)
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("float16", "fp16"), ("bfloat16", "bf16")])
+def test_weights_in_half_compute_in_it(predictor, photo, dtype, precision):
+    model = copy.deepcopy(predictor.model).to(getattr(torch, dtype))
+    half = Predictor(model, device="cpu", precision=precision)(photo, probabilities=True).probabilities
+    np.testing.assert_allclose(half, predictor(photo, probabilities=True).probabilities, atol=0.05)
 
 
 def test_what_labels_no_pixels_is_refused():

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from featalign import ops
 from featalign.errors import ConfigError, did_you_mean
@@ -22,6 +24,17 @@ def check_network(model: Any) -> None:
     if not all(hasattr(model, name) for name in ("classes", "in_channels", "normalization")):
         raise ConfigError(
             f"a Predictor takes a network, such as featalign.load(…) or create_model(…) gives, got {_shown(model)}"
+        )
+
+
+def check_numbers(model: nn.Module, precision: str, half: torch.dtype | None) -> None:
+    """Raises ConfigError for weights of another type than ``precision`` computes with: images come as float32, and
+    autocast makes ``half`` of them."""
+    types = {x.dtype for x in model.parameters() if x.is_floating_point()}
+    if types and not types & {torch.float32, half}:
+        raise ConfigError(
+            f"precision {precision} takes a network of float32, got one of {', '.join(sorted(map(str, types)))}; call "
+            "its float(), or choose the precision that it has"
         )
 
 
