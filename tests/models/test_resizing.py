@@ -100,3 +100,13 @@ def test_a_strip_keeps_a_row():
 def test_each_mask_head_has_its_own_shift(point_head, shift):
     model = create_detector("mask_rcnn", classes=1, backbone="resnet10t", width=32, point_head=point_head)
     assert model.network.transform.mask_shift == shift
+
+
+def test_masks_are_pasted_with_gradients_too():
+    """As torchvision's are, where nobody says no_grad; each mask's gradient is that of its own part of the image."""
+    masks, boxes = torch.rand(3, 1, 7, 7, requires_grad=True), torch.tensor([[1.5, 2.0, 9.0, 8.0]]).repeat(3, 1)
+    pasted = paste_masks(masks, boxes, (12, 16))
+    with torch.no_grad():
+        assert torch.equal(pasted, paste_masks(masks, boxes, (12, 16)))
+    pasted[1].sum().backward()
+    assert [bool(gradient.any()) for gradient in masks.grad] == [False, True, False]

@@ -91,10 +91,10 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         (N, 1, *size).
     """
     pasted = masks.new_zeros(len(masks), 1, *size)
-    for whole, mask, (left, top, right, bottom) in zip(pasted[:, 0], masks[:, 0], boxes.tolist(), strict=True):
+    for index, (mask, (left, top, right, bottom)) in enumerate(zip(masks[:, 0], boxes.tolist(), strict=True)):
         rows, down = _read(top, bottom, len(mask), size[0], like=mask)
         columns, across = _read(left, right, len(mask), size[1], like=mask)
-        whole[rows, columns] = down @ mask @ across.T
+        pasted[index, 0, rows, columns] = down @ mask @ across.T  # no view of many is written to with gradients on
     return pasted
 
 
