@@ -212,7 +212,7 @@ def test_what_labels_no_pixels_is_refused():
     with pytest.raises(ConfigError, match=r"takes a network, .* got 'runs/first'"):
         Predictor("runs/first")
     with pytest.raises(ConfigError, match=r"finds objects; .*inference\.detect"):
-        Predictor(create_detector("fcos", backbone="resnet10t", width=32, classes=2))
+        Predictor(create_detector("fcos", backbone="resnet10t", width=64, classes=2))
 
 
 @pytest.mark.parametrize(

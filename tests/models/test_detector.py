@@ -31,7 +31,8 @@ NAMES = get_args(DetectionName)
 
 def small(name: str, **options):
     torch.manual_seed(0)
-    chosen = {"backbone": "resnet10t", "width": 32, "min_size": None, "detections": 3, "classes": ["cat", "car"]}
+    width = 64 if name == "fcos" else 32
+    chosen = {"backbone": "resnet10t", "width": width, "min_size": None, "detections": 3, "classes": ["cat", "car"]}
     return create_detector(name, **chosen | options)
 
 
@@ -166,7 +167,8 @@ def test_a_fuse_of_ones_own_is_not_stored(tmp_path):
             'backbone "resnet18.typo" has no published weights',
         ),
         ("fcos", {"classes": 0}, "classes must be at least 1"),
-        ("fcos", {"width": 48}, '"fcos" needs a width that is a multiple of 32, got 48'),
+        ("fcos", {"width": 80}, '"fcos" needs a width of 64, 96, …, got 80'),
+        ("fcos", {"width": 32}, '"fcos" needs a width of 64, 96, …, got 32'),
         ("fcos", {"point_head": True}, '"fcos" has no masks for a point_head to draw'),
         ("mask_rcnn", {"things": [0]}, '"mask_rcnn" tells the objects of all classes apart'),
         ("panoptic_fpn", {"things": [0], "classes": 256}, "255 classes apart at most, .*; got 256"),
@@ -182,6 +184,13 @@ def test_a_fuse_of_ones_own_is_not_stored(tmp_path):
 def test_wrong_options_are_refused(name, options, message):
     with pytest.raises(ConfigError, match=message):
         small(name, **options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_image_smaller_than_the_coarsest_cell_is_answered(name):
+    """Its coarsest map is one cell, of which a group of one channel cannot be normalized."""
+    (found,) = small(name, fuse="add").eval()([torch.randint(0, 256, (3, 70, 90), dtype=torch.uint8)])
+    assert found["boxes"].shape == (len(found["scores"]), 4)
 
 
 @pytest.mark.parametrize("image", [torch.rand(3, 8, 8), torch.zeros(1, 8, 8, dtype=torch.uint8)])

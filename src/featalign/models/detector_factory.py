@@ -168,8 +168,8 @@ def _kind(name: str, *, width: int, point_head: bool) -> _Kind:
         masked = " and ".join(other for other, its in _KINDS.items() if its.masks)
         raise ConfigError(f'"{name}" has no masks for a point_head to draw; {masked} have')
     check_count(width=width)
-    if width % kind.groups:
-        raise ConfigError(f'"{name}" needs a width that is a multiple of {kind.groups}, got {width}')
+    if width % kind.groups or width == kind.groups > 1:  # a group of one channel knows nothing of a map of one cell
+        raise ConfigError(f'"{name}" needs a width of {2 * kind.groups}, {3 * kind.groups}, …, got {width}')
     return kind
 
 
