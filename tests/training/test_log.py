@@ -31,6 +31,11 @@ def test_log_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_full_disk_is_named() -> None:
-    log = RunLog(Path("/dev/full"))
-    with pytest.raises(FeatalignError, match=r"/dev/full: cannot be written \(No space left"):
+    """By the write that fails, and not by the closing that follows it, which tries once more."""
+    full = Path("/dev/full")
+    with pytest.raises(FeatalignError, match=r"/dev/full: cannot be written \(No space left"), RunLog(full) as log:
         log.write("train", step=1)
+    with pytest.raises(ValueError, match="before"), RunLog(full) as log:
+        with pytest.raises(FeatalignError):
+            log.write("train", step=1)
+        raise ValueError("before")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -25,32 +27,30 @@ class RunLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with writing(path):
             self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise FeatalignError(f"{path}: cannot be written ({error.strerror})") from error
         _lock(self._file, path)
 
     def write(self, kind: str, **values: object) -> None:
         """Append one row. Raises FeatalignError when the disk is full."""
         row = json.dumps(finite({"kind": kind, **values}), ensure_ascii=False, allow_nan=False)
-        try:
+        with writing(self.path):
             self._file.write(f"{row}\n")
             self._file.flush()
-        except OSError as error:
-            raise FeatalignError(f"{self.path}: cannot be written ({error.strerror})") from error
 
     def secure(self) -> int:
-        """Flush to disk; the length in bytes, for :meth:`cut`."""
-        self._file.flush()
-        if self.path != Path(os.devnull):
-            os.fsync(self._file.fileno())
-        return self.path.stat().st_size
+        """Flush to disk; the length in bytes, for :meth:`cut`. Raises FeatalignError when the disk is full."""
+        with writing(self.path):
+            self._file.flush()
+            if self.path != Path(os.devnull):
+                os.fsync(self._file.fileno())
+            return self.path.stat().st_size
 
     def cut(self, length: int) -> None:
-        """Remove what was written after the log was ``length`` bytes long."""
-        if self.path.stat().st_size > length:
-            self._file.truncate(length)
+        """Remove what was written after the log was ``length`` bytes long. Raises FeatalignError if it cannot be."""
+        with writing(self.path):
+            if self.path.stat().st_size > length:
+                self._file.truncate(length)
 
     def __enter__(self) -> RunLog:
         return self
@@ -58,7 +58,22 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with writing(self.path, after=error):
+            self._file.close()  # tries again what could not be written, and closes in any case
+
+
+@contextmanager
+def writing(path: Path, *, after: BaseException | None = None) -> Iterator[None]:
+    """Failures to write ``path`` in one line. ``after``: an error that ends the run already; it is the one to tell.
+
+    Raises:
+        FeatalignError: naming ``path`` and the reason, unless there was another error before.
+    """
+    try:
+        yield
+    except OSError as error:
+        if after is None:
+            raise FeatalignError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _lock(file: IO[str], path: Path) -> None:

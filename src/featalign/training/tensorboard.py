@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from featalign.errors import ConfigError, FeatalignError
+from featalign.errors import ConfigError
+from featalign.training.log import writing
 
 
 class TensorBoardLog:
@@ -30,16 +31,16 @@ class TensorBoardLog:
         require_tensorboard()
         from torch.utils.tensorboard import SummaryWriter
 
-        try:
-            purge = None if resumed_at is None else resumed_at + 1
+        self.folder = folder
+        purge = None if resumed_at is None else resumed_at + 1
+        with writing(folder):
             self._writer = SummaryWriter(str(folder), purge_step=purge)
-        except OSError as error:
-            raise FeatalignError(f"{folder}: cannot be written ({error.strerror})") from error
 
     def write(self, kind: str, *, step: int, **values: object) -> None:
-        """Add one row of the log."""
-        for name, number in numbers(values):
-            self._writer.add_scalar(f"{kind}/{name}", number, step)
+        """Add one row of the log. Raises FeatalignError where one before it could not be written, as on a full disk."""
+        with writing(self.folder):
+            for name, number in numbers(values):
+                self._writer.add_scalar(f"{kind}/{name}", number, step)
 
     def __enter__(self) -> TensorBoardLog:
         return self
@@ -47,7 +48,8 @@ class TensorBoardLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        with writing(self.folder, after=error):
+            self._writer.close()
 
 
 def require_tensorboard() -> None:
