@@ -159,6 +159,18 @@ def test_finished_run_is_left_alone(tmp_path: Path, tiny: Tiny) -> None:
     assert again.best is not None and first.best is not None and again.best["miou"] == first.best["miou"]
 
 
+def test_checkpoints_of_a_finished_run_go_if_the_end_came_before(tmp_path: Path, tiny: Tiny) -> None:
+    recipe, run = tiny(*STEPS), tmp_path / "run"
+    stopped(run, recipe)
+    shutil.copytree(run / "checkpoints", tmp_path / "kept")
+    go(run, recipe)
+    shutil.copytree(tmp_path / "kept", run / "checkpoints")  # as after SIGKILL between the numbers and their removal
+    (run / "last" / ".model.0a1b.tmp.safetensors").touch()
+    _, said = go(run, recipe)
+    assert "this run is finished" in said
+    assert not (run / "checkpoints").exists() and not list(run.rglob(".*"))
+
+
 def test_newer_packages_are_noted(tmp_path: Path, tiny: Tiny) -> None:
     recipe = tiny(*STEPS)
     stopped(tmp_path, recipe)

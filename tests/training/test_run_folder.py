@@ -30,7 +30,7 @@ def test_prepare_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.model.mkdir()
     (folder.model / "config.json").touch()
-    for path in (folder.log, tmp_path / "notes.txt"):
+    for path in (folder.log, tmp_path / ".metrics.0a1b.tmp.json", tmp_path / "notes.txt"):
         path.touch()
     prepare(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

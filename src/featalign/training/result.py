@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from featalign.training.fit import Fit
 from featalign.training.progress import ProgressLine
 from featalign.training.resources import peak_memory
-from featalign.training.run_folder import RunFolder, write_json
+from featalign.training.run_folder import RunFolder, tidy, write_json
 from featalign.training.tasks import task_of
 
 
@@ -93,7 +92,7 @@ def _store(fit: Fit, folder: RunFolder, result: RunResult) -> None:
         task.save(fit.trainee.kept, folder.model)
     write_json(folder.metrics, result.numbers())
     if not result.interrupted:
-        shutil.rmtree(folder.checkpoints, ignore_errors=True)
+        tidy(folder)
 
 
 def _say_how_it_ended(result: RunResult, folder: RunFolder, progress: ProgressLine, *, total: int) -> None:

@@ -15,7 +15,7 @@ from featalign.training.checkpoints import Checkpoint, has_checkpoints, read_che
 from featalign.training.log import RunLog
 from featalign.training.recipe import Recipe
 from featalign.training.recipe_files import load_recipe
-from featalign.training.run_folder import RunFolder, prepare, remove_leftovers, write_json
+from featalign.training.run_folder import RunFolder, prepare, remove_leftovers, tidy, write_json
 from featalign.training.splits import Splits
 
 LEARNT = ("model", "data", "training", "loss")
@@ -52,6 +52,7 @@ def begin(folder: RunFolder, recipe: Recipe, splits: Splits, *, fresh: bool, say
         with RunLog(folder.log):  # refused while another process holds it
             pass
     if not fresh and is_finished(folder):
+        tidy(folder)  # the end may have come between its numbers and this
         say(f"{folder.root}: this run is finished; train into another folder, or again with --overwrite")
         return Start(finished=True)
     checkpoint = None if fresh else _newest(folder, identity(splits), say=say)

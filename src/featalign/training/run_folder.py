@@ -77,6 +77,7 @@ def prepare(folder: RunFolder) -> None:
         FeatalignError: if it cannot be made or emptied.
     """
     try:
+        remove_leftovers(folder)
         for part in folder.earlier():
             shutil.rmtree(part) if part.is_dir() else part.unlink()
         folder.root.mkdir(parents=True, exist_ok=True)
@@ -90,6 +91,12 @@ def remove_leftovers(folder: RunFolder) -> None:
         for path in where.glob(".*.tmp*"):
             if path.is_file():
                 path.unlink(missing_ok=True)
+
+
+def tidy(folder: RunFolder) -> None:
+    """Remove what a finished run no longer needs: its checkpoints, and what a killed process had not finished."""
+    remove_leftovers(folder)
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 
 def write_json(path: Path, content: dict[str, object]) -> None:
