@@ -251,6 +251,15 @@ def test_bad_batch_stops_and_the_last_good_checkpoint_goes_on(tmp_path: Path, ti
     assert json.loads((tmp_path / "metrics.json").read_text())["skipped"] == 2
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_images_of_16_bits_are_learnt_from_under_autocast(tmp_path: Path, tiny: Tiny, precision: str) -> None:
+    losses = []
+    for chosen in ("fp32", precision):
+        go(tmp_path / chosen, tiny(*STEPS, "training.iterations=1", f"training.precision={chosen}"))
+        losses.append(json.loads((tmp_path / chosen / "log.jsonl").read_text().splitlines()[0])["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
 def test_one_image_and_a_class_that_never_occurs(tmp_path: Path, tiny: Tiny) -> None:
     data = Splits(Drawn(1), Drawn(1), Classes.numbered(5))
     result = train(tiny(*STEPS), data=data, out=tmp_path, device="cpu", console=Console(quiet=True))
