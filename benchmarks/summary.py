@@ -48,6 +48,7 @@ CLAIMS = [
         "ifa_blended_boundary",
         "bilinear",
     ),
+    Claim("the same, after 3,000 iterations", "ifa_blended_boundary", "bilinear", training="medium"),
     Claim("AlignFA, against plain addition", "alignfa", "fpn_add"),
     Claim("of that, its offsets", "alignfa", "alignfa_none", "+1.1 (AlignSeg, Table 2)"),
     Claim("FaPN, against plain addition", "fapn", "fpn_add", "+2.6, +2.3 (FaPN, Tables 1, 2)"),
