@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -169,6 +170,29 @@ def test_checkpoints_of_a_finished_run_go_if_the_end_came_before(tmp_path: Path,
     _, said = go(run, recipe)
     assert "this run is finished" in said
     assert not (run / "checkpoints").exists() and not list(run.rglob(".*"))
+
+
+def test_finished_run_on_a_disk_that_is_only_read_says_so(
+    tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny(*STEPS)
+    go(tmp_path, recipe)
+    (tmp_path / "last" / ".model.0a1b.tmp.safetensors").touch()
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    opened = Path.open
+
+    def only_read(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        return opened(path, mode, *arguments, **options) if mode in ("r", "rb") else refused()
+
+    monkeypatch.setattr(Path, "open", only_read)
+    for name in ("unlink", "rmdir", "mkdir", "rename", "replace"):
+        monkeypatch.setattr(Path, name, refused)
+        monkeypatch.setattr(os, name, refused)
+    result, said = go(tmp_path, recipe)
+    assert "this run is finished" in said and result.iterations == 6
 
 
 def test_newer_packages_are_noted(tmp_path: Path, tiny: Tiny) -> None:

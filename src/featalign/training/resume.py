@@ -48,13 +48,13 @@ def begin(folder: RunFolder, recipe: Recipe, splits: Splits, *, fresh: bool, say
         ConfigError: if another process trains there, or the run there was begun with other samples.
         FeatalignError: if no checkpoint of the run there can be read, or the folder cannot be written.
     """
-    if folder.log.exists():
-        with RunLog(folder.log):  # refused while another process holds it
-            pass
-    if not fresh and is_finished(folder):
+    if not fresh and is_finished(folder):  # looked at before the lock, which a disk that is only read does not give
         tidy(folder)  # the end may have come between its numbers and this
         say(f"{folder.root}: this run is finished; train into another folder, or again with --overwrite")
         return Start(finished=True)
+    if folder.log.exists():
+        with RunLog(folder.log):  # refused while another process holds it
+            pass
     checkpoint = None if fresh else _newest(folder, identity(splits), say=say)
     if checkpoint is None:
         prepare(folder)

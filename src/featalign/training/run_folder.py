@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,8 +95,12 @@ def remove_leftovers(folder: RunFolder) -> None:
 
 
 def tidy(folder: RunFolder) -> None:
-    """Remove what a finished run no longer needs: its checkpoints, and what a killed process had not finished."""
-    remove_leftovers(folder)
+    """Remove what a finished run no longer needs: its checkpoints, and what a killed process had not finished.
+
+    What cannot be removed stays: the run is finished all the same.
+    """
+    with suppress(OSError):
+        remove_leftovers(folder)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 
