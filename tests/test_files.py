@@ -80,3 +80,11 @@ def test_file_where_a_folder_is_needed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FeatalignError, match=r"y\.json: cannot be written \(.*file is a file, not a folder\)"):
         write_atomically(tmp_path / "file" / "y.json", "new")
+
+
+def test_link_to_nothing_where_a_folder_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("gone")
+    with pytest.raises(
+        FeatalignError, match=r"y\.json: cannot be written \(.*link is a link to gone, which does not exist\)"
+    ):
+        write_atomically(tmp_path / "link" / "y.json", "new")

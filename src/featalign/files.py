@@ -43,9 +43,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def why(error: OSError) -> str:
-    """What the system says is wrong, for a message; in words where a file stands in the place of a folder."""
+    """What the system says is wrong, for a message; in words where something else stands in the place of a folder."""
     if isinstance(error, FileExistsError | NotADirectoryError) and error.filename is not None:
-        return f"{os.fspath(error.filename)} is a file, not a folder"
+        place = Path(os.fsdecode(error.filename))
+        if place.is_symlink() and not place.exists():
+            return f"{place} is a link to {place.readlink()}, which does not exist"
+        return f"{place} is a file, not a folder"
     return error.strerror or str(error)
 
 
