@@ -26,6 +26,17 @@ def test_one_bright_pixel_does_not_darken_the_rest():
     assert (as_rgb(pixels, (64, 64)) == 255).all()
 
 
+@pytest.mark.parametrize("outside", [0, 65535])
+@pytest.mark.parametrize("rows", [1, 20, 39])
+def test_what_lies_outside_of_a_scene_does_not_change_its_colours(outside, rows):
+    pixels = np.repeat(800 + RAMP * 2200, 4, 2).round().astype(np.uint16)
+    alone = as_rgb(pixels[rows:], (40 - rows, 50))
+    pixels[:rows] = outside
+    shown = as_rgb(pixels, (40, 50))
+    np.testing.assert_array_equal(shown[rows:], alone)
+    assert (shown[:rows] == min(outside, 255)).all() and np.ptp(alone) > 3
+
+
 @pytest.mark.parametrize("value", [0, 65535])
 def test_images_of_one_value(value):
     assert np.unique(as_rgb(np.full((3, 4, 1), value, np.uint16), (6, 8))) == [min(value, 255)]
