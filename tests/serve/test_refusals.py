@@ -163,6 +163,14 @@ def test_unknown_paths_and_methods(client):
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/v1/models", "/openapi.json"])
+def test_monitors_that_send_head_get_what_get_does_without_the_body(client, path):
+    asked, told = client.get(path), client.head(path)
+    assert (told.status_code, told.headers["content-type"]) == (200, asked.headers["content-type"])
+    assert asked.content and not told.content
+    assert "head" not in client.get("/openapi.json").json()["paths"].get(path, {})
+
+
 def test_a_defect_tells_nothing_but_that_it_is_one(serve, send, monkeypatch):
     client = serve()
 

@@ -49,6 +49,8 @@ _PARTS_BESIDES = 100  # lists and objects; an id may contain 64 brackets
 _SIZE = r"^([1-9][0-9]{0,4}(x[1-9][0-9]{0,4})?)?$"
 _KINDS = "image/png, image/jpeg, image/tiff, image/bmp, image/webp, application/octet-stream"
 _UPLOAD = {"requestBody": {"content": {"multipart/form-data": {"encoding": {"image": {"contentType": _KINDS}}}}}}
+_UNLISTED: dict[str, Any] = {"include_in_schema": False}
+"""HEAD, which monitors send: as GET, of which the document tells; the server leaves out the body."""
 _PNG: dict[str, Any] = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 
 Image = Annotated[
@@ -201,6 +203,7 @@ def _point(probabilities: np.ndarray[Any, Any], classes: Classes, *, everything:
 router.include_router(point_router)
 
 
+@router.head("/v1/models", **_UNLISTED)
 @router.get("/v1/models", tags=["images"], responses=responses())
 async def models(service: Serving) -> list[ModelInfo]:
     """The models that can be asked, and what their class ids mean."""
@@ -208,12 +211,14 @@ async def models(service: Serving) -> list[ModelInfo]:
     return found + [ModelInfo.of(name, detector) for name, detector in service.detectors.items()]
 
 
+@open_router.head("/health", **_UNLISTED)
 @open_router.get("/health")
 async def health() -> State:
     """Whether the process answers at all."""
     return State(status="ok")
 
 
+@open_router.head("/ready", **_UNLISTED)
 @open_router.get("/ready", responses={503: {"model": State, "description": "Not now."}})
 async def ready(service: Serving) -> Response:
     """Whether requests are answered: the models are loaded and tried, and the last runs did not all fail."""
@@ -221,6 +226,7 @@ async def ready(service: Serving) -> Response:
     return JSONResponse({"status": "ready" if works else "not ready"}, 200 if works else 503)
 
 
+@router.head("/metrics", **_UNLISTED)
 @router.get(
     "/metrics",
     tags=["service"],

@@ -14,7 +14,8 @@ from featalign.serve.problems import RequestError
 async def known_names(request: Request) -> None:
     """A dependency of every path. Raises RequestError for a parameter that the path does not take, or takes once and
     got again, or for a form that holds anything but one image."""
-    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    method = {"HEAD": "get"}.get(request.method, request.method.lower())  # the document tells of GET alone
+    operation = request.app.openapi()["paths"][request.scope["route"].path][method]
     _check_parameters(request, operation)
     if "multipart/form-data" in operation.get("requestBody", {}).get("content", {}):
         await _check_form(request)
