@@ -231,6 +231,30 @@ def test_names_written_on_windows_are_found(content, write):
         assert np.array_equal(sample["image"].permute(1, 2, 0), np.asarray(Image.open(folder / "sub" / name)))
 
 
+@pytest.mark.parametrize(("listed", "stored"), [("e\u0301", "\u00e9"), ("\u00e9", "e\u0301")])
+def test_names_are_found_however_their_accents_are_composed(content, write, listed, stored):
+    path, folder = write(content)
+    (folder / f"caf{stored}").mkdir()
+    for image in content["images"]:
+        (folder / image["file_name"]).rename(folder / f"caf{stored}" / f"{stored}{image['file_name']}")
+        image["file_name"] = f"caf{listed}/{listed}{image['file_name']}"
+    path.write_text(json.dumps(content))
+    assert not [finding for finding in check_objects(path, folder) if finding.severity == "error"]
+    for image, sample in zip(content["images"], open_objects(path, folder), strict=True):
+        name = Path(image["file_name"]).name.removeprefix(listed)
+        pixels = np.asarray(Image.open(folder / f"caf{stored}" / f"{stored}{name}"))
+        assert np.array_equal(sample["image"].permute(1, 2, 0), pixels)
+
+
+def test_a_name_that_fits_exactly_comes_before_one_that_is_composed_otherwise(content, write):
+    path, folder = write(content)
+    (folder / content["images"][0]["file_name"]).rename(folder / "\u00e9.png")
+    Image.fromarray(np.zeros((3, 3, 3), np.uint8)).save(folder / "e\u0301.png")
+    content["images"][0]["file_name"] = "\u00e9.png"
+    path.write_text(json.dumps(content))
+    assert not [finding for finding in check_objects(path, folder) if finding.severity == "error"]
+
+
 def test_nuclei_are_those_of_their_masks(data_dir: Path):
     root = data_dir / "samples" / "dsb2018_cc0"
     if not root.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +117,13 @@ def keyed(content: Any, table: str, path: Path, *, key: str = "id") -> dict[int,
 
 
 def image_path(folder: Path, file_name: str) -> Path:
-    """Where a file lies. Tools on Windows write ``sub\\\\name.png``, which is one name everywhere else."""
-    path = folder / file_name
-    return path if "\\" not in file_name or path.exists() else folder / file_name.replace("\\", "/")
+    """Where a file lies. Tools on Windows write ``sub\\\\name.png``, which is one name everywhere else; macOS writes
+    accents apart from their letters."""
+    if file_name.isascii() and "\\" not in file_name:
+        return folder / file_name
+    usual = file_name.replace("\\", "/")
+    spelt = (file_name, usual, *(unicodedata.normalize(form, usual) for form in ("NFC", "NFD")))
+    return next((folder / name for name in spelt if (folder / name).exists()), folder / usual)
 
 
 def require(rows: Mapping[int, Mapping[str, Any]], table: str, fields: tuple[str, ...], path: Path) -> None:
