@@ -14,7 +14,7 @@ from PIL import Image
 from featalign.data import FolderDataset
 from featalign.data.scenes import SCENE_CLASSES, SceneDataset
 from featalign.errors import ConfigError, DataError, FeatalignError
-from featalign.inference import Predictor, collect_images, evaluate, predict_files
+from featalign.inference import Predictor, budget, collect_images, evaluate, predict_files
 from featalign.inference.devices import choose_device
 from featalign.inference.outputs import Outputs
 from featalign.inference.predictor import Prediction, as_images
@@ -235,6 +235,22 @@ def test_questions_are_checked(predictor, photo, change, options, message):
     with pytest.raises(ConfigError, match=message):
         predictor(change(photo), **options)
     assert predictor(photo, size=np.array([8, 9])).labels.shape == (8, 9)
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_an_answer_larger_than_memory_is_refused_in_one_line(predictor, photo, monkeypatch, probabilities):
+    needed = 90 * 31 * (1 + 8 * 4 * probabilities)  # a byte for the label, a float for each of 8 classes
+    monkeypatch.setattr(budget, "free_memory", lambda: needed)
+    found = predictor(photo, size=(90, 31), probabilities=probabilities)
+    assert needed == found.labels.nbytes + (found.probabilities.nbytes if probabilities else 0)
+    monkeypatch.setattr(budget, "free_memory", lambda: needed - 1)
+    with pytest.raises(ConfigError, match=r"^an answer of 90x31 takes at least .*; ask for a smaller size$"):
+        predictor(photo, size=(90, 31), probabilities=probabilities)
+
+
+def test_sizes_that_no_memory_holds_are_refused_for_batches_too(predictor, photo):
+    with pytest.raises(ConfigError, match="an answer of 1000000x1000000 takes at least"):
+        predictor.labels(as_images(photo).repeat(2, 1, 1, 1), size=(10**6, 10**6))
 
 
 def test_files_larger_than_pillow_opens_are_known_again(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from featalign.errors import ConfigError
 from featalign.inference.live_memory import EncoderMemory
 from featalign.inference.network import Size
 from featalign.inference.views import Span, View
+from featalign.memory import free_memory
 
 LEAST_SCRATCH = 16 * 2**20
 """What decoding is given at least, besides its answer."""
@@ -147,6 +148,18 @@ class Budget:
                 f"a memory budget of {mebibytes(asked)} is too small for this image: the network and one row of the "
                 f"answer take {mebibytes(least)}; allow that, or show the network smaller windows (--window HxW)"
             )
+
+
+def check_room(output: Size, pixel_bytes: int, *, otherwise: str = "") -> None:
+    """Raises ConfigError for an answer that memory could not hold, at so many bytes a pixel: the system would end the
+    process for it. ``otherwise``: what else can be done than to ask for less."""
+    height, width = output
+    needed, free = pixel_bytes * height * width, free_memory()
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"an answer of {height}x{width} takes at least {mebibytes(needed)}, and {mebibytes(free)} are free; "
+            f"ask for a smaller size{otherwise}"
+        )
 
 
 def _fitting(needs: Needs, budget: int) -> Plan | None:

@@ -15,7 +15,7 @@ from featalign.data import Progress, silent
 from featalign.data.pairs import IMAGE_SUFFIXES
 from featalign.data.raster import read_header
 from featalign.errors import ConfigError, DataError
-from featalign.inference.budget import mebibytes
+from featalign.inference.budget import check_room
 from featalign.inference.failures import Failures, memory_named
 from featalign.inference.large import MARGIN, predict_raster
 from featalign.inference.listing import Shard
@@ -26,7 +26,6 @@ from featalign.inference.photo import as_rgb
 from featalign.inference.predictor import Predictor
 from featalign.inference.regions import Area
 from featalign.inference.settings import settings_of
-from featalign.memory import free_memory
 
 _PIXEL_BYTES = 16
 """Of an answer: what labels, overlay and what it is drawn from take at least."""
@@ -184,7 +183,7 @@ class Job:
         if self.resume and self.outputs.complete(path):
             return None
         try:
-            self._check_room()
+            check_room(self.size or (0, 0), _PIXEL_BYTES, otherwise=", or have it written in blocks (--parts)")
             pixels = self.predictor.read(path)
             box = self.area.within((pixels.shape[0], pixels.shape[1])) if self.area else None
             with memory_named(path, advice=_MEMORY):
@@ -199,16 +198,6 @@ class Job:
             return str(error)
         self.outputs.write(path, found, as_rgb(_cut(pixels, box), found.labels.shape))
         return None
-
-    def _check_room(self) -> None:
-        """Raises ConfigError for an answer that memory could not hold; the system would end the process for it."""
-        height, width = self.size or (0, 0)
-        needed, free = _PIXEL_BYTES * height * width, free_memory()
-        if free is not None and needed > free:
-            raise ConfigError(
-                f"an answer of {height}x{width} takes at least {mebibytes(needed)}, and {mebibytes(free)} are free; "
-                "ask for a smaller size, or have it written in blocks (--parts)"
-            )
 
 
 def _cut(pixels: NDArray[np.integer], box: Box | None) -> NDArray[np.integer]:

@@ -18,7 +18,7 @@ from featalign.align.budget import free_bytes
 from featalign.data import DEFAULT_MAX_PIXELS, normalize, read_image
 from featalign.errors import ConfigError
 from featalign.inference.averaging import Average
-from featalign.inference.budget import Budget, Needs
+from featalign.inference.budget import Budget, Needs, check_room
 from featalign.inference.checks import check_choice, check_image, check_network, check_numbers, checked_size
 from featalign.inference.devices import choose_device
 from featalign.inference.live_memory import EncoderMemory
@@ -120,11 +120,13 @@ class Predictor:
 
         Raises:
             DataError: if the file cannot be used.
-            ConfigError: for an array of another form, a size or box that is none, or too small a budget of memory.
+            ConfigError: for an array of another form, a size or box that is none, an answer that memory cannot hold, or
+                too small a budget of it.
         """
         check_image(image, channels=self.model.in_channels, depth=self.depth)
         pixels = image if isinstance(image, np.ndarray) else self.read(Path(image))
-        average = self._average(as_images(pixels), size=size, input_size=input_size, box=box)
+        asked = 1 + 4 * len(self.model.classes) * probabilities
+        average = self._average(as_images(pixels), size=size, input_size=input_size, box=box, pixel_bytes=asked)
         softmax = average.probabilities()[0] if probabilities else None
         ids = average.labels()[0] if softmax is None else softmax.argmax(0)
         labels: NDArray[np.integer] = ids.cpu().numpy()
@@ -159,10 +161,14 @@ class Predictor:
         seen = look(self.model, part, grid=size, mode=self.mode, effort=self.effort, context=self._context)
         return seen.logits(WHOLE, size)
 
-    def _average(self, images: Tensor, *, size: Size | None, input_size: Size | None, box: Box | None) -> Average:
+    def _average(
+        self, images: Tensor, *, size: Size | None, input_size: Size | None, box: Box | None, pixel_bytes: int = 1
+    ) -> Average:
+        """``pixel_bytes``: what a pixel of the answer takes at least."""
         picture = self.picture(images)
         region, natural = region_of(box, picture.size)
         output = checked_size("size", size) or natural
+        check_room(output, images.shape[0] * pixel_bytes)
         shown = checked_size("input_size", input_size) or picture.size
         return self.average(picture, self.views.of(shown, output, region), output, self.max_memory)
 
