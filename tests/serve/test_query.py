@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +10,9 @@ import torch
 
 import featalign
 from featalign.data import normalize
-from featalign.errors import ConfigError
 from featalign.export import ExportedModel
 from featalign.export.metadata import ExportInfo
 from featalign.models.network import Features
-from featalign.serve import create_app
 from featalign.serve.problems import TooLargeError, UnknownError
 from featalign.serve.sessions import Kept, Sessions
 
@@ -171,13 +167,6 @@ def test_files_of_one_size_answer_images_brought_to_it(serve, send, predictor):
         assert response.status_code == 422 and "takes images of 96x128 only" in response.json()["detail"]
     assert client.get("/ready").status_code == 200, "a wrong request is no fault of the service"
     assert send(client, input_size="96x128").status_code == 200
-
-
-def test_models_of_deeper_images_are_refused_before_anything_starts(predictor):
-    model = copy.deepcopy(predictor.model)
-    model.normalization = replace(model.normalization, scale=65535.0)
-    with pytest.raises(ConfigError, match='"deep" reads images of 16 bits'):
-        create_app({"deep": featalign.Predictor(model, device="cpu")})
 
 
 def kept(kilobytes: int) -> Kept:

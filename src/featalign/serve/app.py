@@ -52,7 +52,7 @@ def create_app(
     ``/metrics``, ``/docs``. Run it with one worker process: the queue before the networks is in it.
 
     Raises:
-        ConfigError: without a model, or for one that reads 16 bits per channel.
+        ConfigError: without a model.
     """
     settings = settings or Settings()
     service = Service(models, settings, detectors=detectors, device=device)

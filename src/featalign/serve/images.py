@@ -7,19 +7,21 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from featalign.data import UnreadableError, read_image
+from featalign.data import UnreadableError, read_image, tiff
 from featalign.data.content import Content
 from featalign.data.deep import npy_shape
-from featalign.data.reading import opened, tile_size
+from featalign.data.reading import naming, opened, tile_size
 from featalign.errors import DataError
 from featalign.serve.problems import RequestError, TooLargeError, UnsupportedImageError
+from featalign.spec import Depth
 
-_NUMPY = b"\x93NUMPY"
+_SUFFIXES = {b"\x93NUMPY": ".npy", b"II": ".tif", b"MM": ".tif"}
 _ANY = 2**62
 
 
-def decode(data: bytes, *, channels: int, max_pixels: int) -> NDArray[np.uint8]:
-    """An uploaded image, upright, as uint8 (H, W, channels): JPEG, PNG, TIFF, BMP or WebP, or a ``.npy`` array.
+def decode(data: bytes, *, channels: int, depth: Depth = 8, max_pixels: int) -> NDArray[np.integer]:
+    """An uploaded image, upright, (H, W, channels): of 8 bits as uint8, from JPEG, PNG, TIFF, BMP or WebP, or a
+    ``.npy`` array; of 16 as uint16, from PNG, TIFF or ``.npy``.
 
     Raises:
         TooLargeError: for more than ``max_pixels``, before anything is decoded.
@@ -28,10 +30,10 @@ def decode(data: bytes, *, channels: int, max_pixels: int) -> NDArray[np.uint8]:
     """
     if not data:
         raise RequestError("image: is empty (0 bytes)")
-    file = Content(data, "image.npy" if data.startswith(_NUMPY) else "image")
+    file = Content(data, _named(data))
     try:
-        _check_size(*_size(file), max_pixels=max_pixels)
-        return read_image(file, channels=channels, max_pixels=max_pixels).astype(np.uint8, copy=False)
+        _check_size(*_size(file, depth), max_pixels=max_pixels)
+        return read_image(file, channels=channels, depth=depth, max_pixels=max_pixels)
     except UnreadableError as error:
         if "is not a JPEG" in str(error):
             raise UnsupportedImageError(str(error)) from error
@@ -40,11 +42,22 @@ def decode(data: bytes, *, channels: int, max_pixels: int) -> NDArray[np.uint8]:
         raise UnsupportedImageError(str(error)) from error
 
 
-def _size(file: Content) -> tuple[int, int]:
+def _named(data: bytes) -> str:
+    """With the suffix by which files are told apart that Pillow does not read."""
+    return "image" + next((suffix for magic, suffix in _SUFFIXES.items() if data.startswith(magic)), "")
+
+
+def _size(file: Content, depth: Depth) -> tuple[int, int]:
     """(height, width) from the header alone, of a TIFF's tiles where they are larger. Raises DataError."""
     if file.suffix == ".npy":
         shape = npy_shape(file)
         return (shape[0], shape[1]) if len(shape) == 3 else (1, 1)  # what else it is, reading it says
+    if file.suffix == ".tif" and depth == 16:  # Pillow opens none of several channels
+        with naming(file):
+            tags = next(tiff.pages(file.open()), {})
+        sides = [tags.get(tag, 0) for tag in (tiff.HEIGHT, tiff.WIDTH, tiff.TILE_LENGTH, tiff.TILE_WIDTH)]
+        height, width, *tile = (side if isinstance(side, int) else 0 for side in sides)
+        return max((height, width), (tile[0], tile[1]), key=prod)
     with opened(file, max_pixels=_ANY) as image:
         return max((image.height, image.width), tile_size(image), key=prod)
 

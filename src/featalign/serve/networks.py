@@ -16,13 +16,14 @@ from featalign.data import normalize
 from featalign.inference import Predictor
 from featalign.inference.objects import Objects
 from featalign.inference.panoptic import Segments, find
+from featalign.inference.predictor import as_images
 from featalign.models import Detector, Segmentor
 from featalign.models.network import Mode
 from featalign.serve.problems import CannotError
 from featalign.serve.question import Question
 from featalign.serve.sessions import Kept
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[np.integer]
 Labels = NDArray[np.integer]
 
 
@@ -36,7 +37,7 @@ class Segment:
     def __call__(self, images: Sequence[Pixels]) -> Sequence[Labels]:
         asked = copy.copy(self.predictor)
         asked.views = self.question.views(self.predictor.views)
-        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        batch = torch.cat([as_images(image) for image in images])
         labels = asked.labels(batch, size=self.question.size, input_size=self.question.input_size)
         return list(labels.cpu().numpy())
 
@@ -50,7 +51,8 @@ class Detect:
     threshold: float
 
     def __call__(self, images: Sequence[Pixels]) -> Sequence[Objects | Segments]:
-        return [find(self.model, image, threshold=self.threshold, device=self.device) for image in images]
+        pixels = (image.astype(np.uint8, copy=False) for image in images)  # what detectors read
+        return [find(self.model, image, threshold=self.threshold, device=self.device) for image in pixels]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Encode:
 
     def _encode(self, image: Pixels) -> Kept:
         model, size = segmentor(self.name, self.predictor), self.question.input_size
-        tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(self.predictor.device)
+        tensor = as_images(image).to(self.predictor.device)
         with torch.inference_mode():
             prepared = normalize(tensor, model.normalization)
             if size is not None:

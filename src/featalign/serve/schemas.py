@@ -27,6 +27,7 @@ class ModelInfo(BaseModel):
 
     name: str
     channels: int = Field(description="Of the images it reads.")
+    depth: int = Field(description="Of them: bits per channel, 8 or 16.")
     points: bool = Field(description="Whether it can be asked at points.")
     objects: bool = Field(description="Whether it finds objects: /v1/detect, not /v1/segment.")
     classes: list[ClassInfo]
@@ -38,6 +39,7 @@ class ModelInfo(BaseModel):
         return cls(
             name=name,
             channels=model.in_channels,
+            depth=model.normalization.depth,
             points=isinstance(model, Segmentor),
             objects=isinstance(model, Detector),
             classes=[

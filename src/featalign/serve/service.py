@@ -25,6 +25,7 @@ from featalign.serve.problems import CannotError, LateError, RequestError, Unkno
 from featalign.serve.question import Question
 from featalign.serve.sessions import Kept, Sessions
 from featalign.serve.settings import Settings
+from featalign.spec import Depth
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ class Service:
         device: where detectors run.
 
     Raises:
-        ConfigError: without a model, or for one that reads 16 bits per channel.
+        ConfigError: without a model.
     """
 
     def __init__(
@@ -53,12 +54,6 @@ class Service:
         self.models, self.detectors = dict(models), dict(detectors or {})
         if not self.models and not self.detectors:
             raise ConfigError("serve: needs at least one model")
-        for name, predictor in self.models.items():
-            if predictor.depth != 8:
-                raise ConfigError(
-                    f'serve: model "{name}" reads images of {predictor.depth} bits per channel, uploads are of 8; '
-                    "featalign predict takes its images"
-                )
         self._device = device
         self.settings = settings
         self.metrics = Metrics()
@@ -87,7 +82,8 @@ class Service:
         try:
             for name, predictor in self.models.items():
                 fixed = predictor.model.info.size if isinstance(predictor.model, ExportedModel) else None
-                await self._try(name, Segment(predictor, Question(input_size=fixed)), predictor.model.in_channels)
+                run = Segment(predictor, Question(input_size=fixed))
+                await self._try(name, run, predictor.model.in_channels, predictor.depth)
             for name, detector in self.detectors.items():
                 await self._try(name, Detect(detector, self._device, 1.0), detector.in_channels)
             self.ready = True
@@ -124,7 +120,7 @@ class Service:
         name, detector = self.choose_detector(model)
 
         async def answer(place: Place) -> T:
-            pixels = await self._decoded(data, detector.in_channels)
+            pixels = await self._decoded(data, detector.in_channels, 8)
             found = await place.submit(Detect(detector, self._device, threshold), pixels, key=object(), cost=0)
             return await self._in_thread(render, Detected(name, pixels, found))
 
@@ -156,10 +152,12 @@ class Service:
 
     async def pixels(self, data: bytes, *, model: str | None = None) -> Pixels:
         """The image as the model reads it, decoded in a thread. Raises RequestError."""
-        return await self._decoded(data, self.choose(model)[1].model.in_channels)
+        predictor = self.choose(model)[1]
+        return await self._decoded(data, predictor.model.in_channels, predictor.depth)
 
-    async def _decoded(self, data: bytes, channels: int) -> Pixels:
-        return await self._in_thread(partial(decode, channels=channels, max_pixels=self.settings.max_pixels), data)
+    async def _decoded(self, data: bytes, channels: int, depth: Depth) -> Pixels:
+        allowed = self.settings.max_pixels
+        return await self._in_thread(partial(decode, channels=channels, depth=depth, max_pixels=allowed), data)
 
     def choose(self, model: str | None) -> tuple[str, Predictor]:
         """Name and predictor. Raises UnknownError, or CannotError of a detector."""
@@ -182,8 +180,10 @@ class Service:
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
-    async def _try(self, name: str, run: Callable[[Sequence[Pixels]], Sequence[Any]], channels: int) -> None:
-        blank = np.zeros((64, 64, channels), dtype=np.uint8)
+    async def _try(
+        self, name: str, run: Callable[[Sequence[Pixels]], Sequence[Any]], channels: int, depth: Depth = 8
+    ) -> None:
+        blank = np.zeros((64, 64, channels), np.uint8 if depth == 8 else np.uint16)
         with self.batcher.place() as place:
             await place.submit(run, blank, key=name, cost=0)
 
