@@ -88,7 +88,7 @@ def test_refusals_in_one_line(monkeypatch, capsys, tmp_path, arguments, message)
 
 def test_other_channels_need_images(monkeypatch, capsys, tmp_path):
     assert run(monkeypatch, "optimize", stored(tmp_path / "m", in_channels=5)) == 2
-    assert "needs images to be tried on (--images FOLDER)" in capsys.readouterr().err
+    assert "which this network reads; try it on yours (--images FOLDER)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("run_holds", [False, True])

@@ -97,7 +97,8 @@ def trial_images(model: Segmentor, *, size: Size, folder: Path | None = None) ->
         scenes = SceneDataset(COUNT, size, seed=7)
         pixels = [torch.as_tensor(scenes[i]["image"])[None].float() for i in range(COUNT)]
     else:
-        raise ConfigError(f"a network of {model.in_channels} channels needs images to be tried on (--images FOLDER)")
+        what = f"images of {model.in_channels} channels and {depth} bits"
+        raise ConfigError(f"drawn scenes are no {what}, which this network reads; try it on yours (--images FOLDER)")
     resized = [F.interpolate(image, size=size, mode="bilinear", antialias=True).round() for image in pixels]
     return [normalize(image.byte() if depth == 8 else image, model.normalization) for image in resized]
 
