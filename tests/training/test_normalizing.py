@@ -16,7 +16,7 @@ import featalign
 from featalign.data import normalize, silent
 from featalign.errors import ConfigError, WeightsError
 from featalign.models import create_model, save_model
-from featalign.spec import Normalization
+from featalign.spec import Classes, Normalization
 from featalign.training.normalizing import recall, remember, settle
 from featalign.training.run import train
 from featalign.training.run_folder import RunFolder
@@ -75,11 +75,15 @@ def test_when_images_are_measured(tiny, depth, chosen, given, measured):
     assert model.normalization.depth == depth
 
 
-def test_data_that_read_no_image_alone(tiny):
+def test_data_that_read_no_image_alone(tiny, quiet, tmp_path):
+    """Refused before the run that is there is removed."""
     model = SimpleNamespace(normalization=Normalization.for_channels(3, depth=16))
     assert not settle(model, tiny("data.depth=16"), [], given=False, progress=silent)
+    recipe, splits = tiny("data.normalization=measured"), Splits([], None, Classes.numbered(2))
+    (tmp_path / "recipe.yaml").write_text("there")
     with pytest.raises(ConfigError, match=r"data\.normalization: measured .* pixels\(index\)"):
-        settle(model, tiny("data.normalization=measured"), [], given=False, progress=silent)
+        train(recipe, data=splits, out=tmp_path, device="cpu", console=quiet, overwrite=True)
+    assert (tmp_path / "recipe.yaml").read_text() == "there"
 
 
 def test_a_resumed_run_goes_on_with_what_it_measured(deep, tiny, quiet, tmp_path):

@@ -18,7 +18,7 @@ from featalign.training.determinism import require_deterministic
 from featalign.training.engine import from_first, share_statistics
 from featalign.training.freezing import freeze
 from featalign.training.network import Network
-from featalign.training.normalizing import recall, remember, settle
+from featalign.training.normalizing import recall, remember, require_measurable, settle
 from featalign.training.optimization import offset_parameters
 from featalign.training.progress import say
 from featalign.training.recipe import Recipe
@@ -61,6 +61,7 @@ def begin_run(
         DataError: for data that cannot be trained on.
         WeightsError: for weights to begin with that cannot be used.
     """
+    require_measurable(recipe, splits.train)
     fresh = world.first and (overwrite or not goes_on(folder, recipe))
     torch.manual_seed(recipe.training.seed)
     task = task_of(recipe)

@@ -1,8 +1,10 @@
 """How a run normalizes its images: as the weights say that it begins with, or as measured in what it learns from.
 
-settle(model, recipe, splits.train, progress=progress)   # before the first step of a new run
-remember(model, folder)                                  # for the day that it goes on
-recall(model, folder)                                    # instead of all that, on a resumed run
+Belongs before the first step, once the network has the weights that it begins with.
+
+    settle(model, recipe, splits.train, given=False, progress=progress)  # for a new run
+    remember(model, folder)                                              # for the day that it goes on
+    recall(model, folder)                                                # instead of all that, on a resumed run
 """
 
 from __future__ import annotations
@@ -18,8 +20,17 @@ from featalign.training.recipe import Recipe
 from featalign.training.run_folder import RunFolder, write_json
 
 
+def require_measurable(recipe: Recipe, train: object) -> None:
+    """Raises ConfigError if measuring is asked for, and the data set reads no images alone."""
+    if recipe.data.normalization == "measured" and not isinstance(train, Images):
+        raise ConfigError(
+            "data.normalization: measured reads the training images alone, which this data set does not give; open it "
+            "with open_dataset, or give it a method pixels(index) -> image (H, W, C)"
+        )
+
+
 def settle(model: Network, recipe: Recipe, train: object, *, given: bool, progress: Progress) -> bool:
-    """Measure the training images where ``data.normalization`` says so, and whether that was done.
+    """Measure the training images where ``data.normalization`` says so; whether that was done.
 
     Args:
         model: its normalization is that of the weights.
@@ -27,18 +38,13 @@ def settle(model: Network, recipe: Recipe, train: object, *, given: bool, progre
         given: whether ``training.start_from`` brought a normalization, which ``auto`` keeps.
 
     Raises:
-        ConfigError: if measuring is asked for and the data set reads no images alone.
         DataError: if an image cannot be read.
     """
     chosen = recipe.data.normalization
-    fits = isinstance(train, Images)
-    if chosen == "weights" or (chosen == "auto" and (recipe.data.depth == 8 or given or not fits)):
+    if chosen == "weights" or not isinstance(train, Images):
         return False
-    if not isinstance(train, Images):
-        raise ConfigError(
-            "data.normalization: measured reads the training images alone, which this data set does not give; open it "
-            "with open_dataset, or give it a method pixels(index) -> image (H, W, C)"
-        )
+    if chosen == "auto" and (recipe.data.depth == 8 or given):
+        return False
     model.normalization = measured_normalization(train, scale=model.normalization.scale, progress=progress)
     return True
 
