@@ -100,9 +100,13 @@ class SegmentationDataset(Dataset[Sample]):
             try:
                 yield self[index]
             except UnreadableError as error:
-                if self.on_error == "stop":
-                    raise
-                self.skipped[self.samples[index].name] = str(error)
+                self.leave_out(index, error)
+
+    def leave_out(self, index: int, error: UnreadableError) -> None:
+        """Count a sample that cannot be read in ``skipped``. Raises ``error`` with ``on_error="stop"``."""
+        if self.on_error == "stop":
+            raise error
+        self.skipped[self.samples[index].name] = str(error)
 
     def ids(self, index: int) -> NDArray[np.integer]:
         """The class ids (H, W) of one mask alone, without its image."""

@@ -26,9 +26,7 @@ def class_pixels(dataset: SegmentationDataset, *, progress: Progress = silent) -
         try:
             ids = dataset.ids(index)
         except UnreadableError as error:
-            if dataset.on_error == "stop":
-                raise
-            dataset.skipped[dataset.samples[index].name] = str(error)
+            dataset.leave_out(index, error)
             return np.zeros(classes, np.int64)
         inside = ids[(ids < classes) & (ids >= 0) & (ids != dataset.classes.ignore_index)]
         return np.bincount(inside.astype(np.int64, copy=False).ravel(), minlength=classes)

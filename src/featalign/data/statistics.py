@@ -68,9 +68,9 @@ def _moments(images: Images, index: int) -> _Moments | None:
     try:
         pixels = images.pixels(index)
     except UnreadableError as error:
-        if not isinstance(images, SegmentationDataset) or images.on_error == "stop":
+        if not isinstance(images, SegmentationDataset):
             raise
-        images.skipped[images.samples[index].name] = str(error)
+        images.leave_out(index, error)
         return None
     values = pixels.reshape(-1, pixels.shape[-1])
     return _Moments(len(values), values.mean(0, dtype=np.float64), values.var(0, dtype=np.float64))

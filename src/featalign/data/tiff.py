@@ -17,7 +17,7 @@ GEOREFERENCES = (33550, 33922, 34264, 34735)
 """Pixel scale, tie points, transformation, key directory."""
 _REDUCED, _MASK = 1, 4
 """Bits of KIND: a smaller version of another page, and which of its pixels are there."""
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _MULTIPLIED_ALPHA = 0, 1, 1
 
 
@@ -25,7 +25,7 @@ def pages(file: IO[bytes]) -> Iterator[Tags]:
     """The tags of each page, of any channels and depth; nothing if the file is no TIFF."""
     file.seek(0)
     header = file.read(8)
-    if header[:4] not in _MAGIC:
+    if header[:4] not in MAGIC:
         return
     header += file.read(8) if 43 in header[2:4] else b""
     offset, read = ImageFileDirectory_v2(header).next, set[int]()

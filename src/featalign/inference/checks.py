@@ -27,7 +27,7 @@ def check_network(model: Any) -> None:
         )
 
 
-def check_numbers(model: nn.Module, precision: str, half: torch.dtype | None) -> None:
+def check_weights(model: nn.Module, precision: str, half: torch.dtype | None) -> None:
     """Raises ConfigError for weights of another type than ``precision`` computes with: images come as float32, and
     autocast makes ``half`` of them."""
     types = {x.dtype for x in model.parameters() if x.is_floating_point()}

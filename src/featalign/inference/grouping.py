@@ -121,9 +121,7 @@ class InstanceCounter:
                 )
             return numbers
         except UnreadableError as error:
-            if self._samples.on_error == "stop":
-                raise
-            self._samples.skipped[name] = str(error)
+            self._samples.leave_out(place, error)
             return None
 
 

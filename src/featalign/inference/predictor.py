@@ -19,7 +19,7 @@ from featalign.data import DEFAULT_MAX_PIXELS, normalize, read_image
 from featalign.errors import ConfigError
 from featalign.inference.averaging import Average
 from featalign.inference.budget import Budget, Needs, check_room
-from featalign.inference.checks import check_choice, check_image, check_network, check_numbers, checked_size
+from featalign.inference.checks import check_choice, check_image, check_network, check_weights, checked_size
 from featalign.inference.devices import choose_device
 from featalign.inference.live_memory import EncoderMemory
 from featalign.inference.network import WHOLE, Box, Network, Size, look
@@ -88,7 +88,7 @@ class Predictor:
         self.device = choose_device(device)
         self.model: Network = model
         if isinstance(model, nn.Module):
-            check_numbers(model, precision, HALF.get(precision))
+            check_weights(model, precision, HALF.get(precision))
             self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         elif precision != "fp32":
             raise ConfigError(f"an exported file computes as it was exported; leave out the precision {precision}")

@@ -15,7 +15,7 @@ from featalign.errors import DataError
 from featalign.serve.problems import RequestError, TooLargeError, UnsupportedImageError
 from featalign.spec import Depth
 
-_SUFFIXES = {b"\x93NUMPY": ".npy", b"II": ".tif", b"MM": ".tif"}
+_SUFFIXES = {b"\x93NUMPY": ".npy", **dict.fromkeys(tiff.MAGIC, ".tif")}
 _ANY = 2**62
 
 

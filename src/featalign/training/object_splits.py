@@ -30,7 +30,7 @@ from featalign.data.opening import open_source
 from featalign.errors import ConfigError, DataError, check_flags, did_you_mean
 from featalign.spec import Normalization
 from featalign.training.recipe import DataRecipe
-from featalign.training.splits import Splits, check_files, open_split
+from featalign.training.splits import Splits, check_files, cut, open_split
 
 OPTIONS = ("annotations", "images", "segments", "masks")
 """Of ``data.options``: where the files lie (``{split}`` stands for the split), and whether objects have masks."""
@@ -166,13 +166,7 @@ def _augmentation(
     make = panoptic_transform if kind == "panoptic" else object_transform
     if recipe.whole:
         return make(crop=None, flip=recipe.flip, jitter=recipe.jitter)
-    return make(
-        crop=recipe.crop,
-        scales=recipe.scales,
-        flip=recipe.flip,
-        jitter=recipe.jitter,
-        normalization=normalization,
-    )
+    return make(**cut(recipe, normalization))
 
 
 def _labels_pixels(root: Path, recipe: DataRecipe, *, kind: Annotated) -> bool:

@@ -112,14 +112,13 @@ def augmentation(
     recipe: DataRecipe, *, ignore_index: int, normalization: Normalization | None = None
 ) -> Callable[[Sample], Sample]:
     """How ``recipe`` cuts a training sample."""
-    return train_transform(
-        crop=recipe.crop,
-        scales=recipe.scales,
-        flip=recipe.flip,
-        jitter=recipe.jitter,
-        ignore_index=ignore_index,
-        normalization=normalization,
-    )
+    return train_transform(ignore_index=ignore_index, **cut(recipe, normalization))
+
+
+def cut(recipe: DataRecipe, normalization: Normalization | None) -> dict[str, Any]:
+    """The options of every transform that crops."""
+    options = {name: getattr(recipe, name) for name in ("crop", "scales", "flip", "jitter")}
+    return {**options, "normalization": normalization}
 
 
 def check_files(root: Path, recipe: DataRecipe, *, console: Console) -> None:
