@@ -3,7 +3,7 @@
     python benchmarks/evidence.py benchmarks/results/camvid-short.jsonl docs/evidence.md
 
 What lies between the page's two marks of that file is replaced, and so are the two charts beside it. A difference is
-called one only where its 95 % interval by Student's t over the seeds that both rows share leaves out 0.
+printed bold where its 95 % interval by Student's t over the seeds that both rows share leaves out 0.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ WIDTHS = ("3", "5", "8", "12")
 QUANTILES = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # of Student's t at 97.5 %, by the number of seeds
 
 Rows = dict[str, dict[int, dict[str, Any]]]
+Test = dict[str, Any]
 
 
 def read(store: Path) -> Rows:
@@ -134,71 +135,72 @@ def native(rows: Rows) -> str:
 
 def against_base(rows: Rows) -> list[str]:
     """What each row differs from the bilinear one, over the seeds that both have."""
-    return [line for row in rows if row != BASE for line in _against(rows, row, BASE)]
+    return _against(rows, [(row, BASE) for row in rows if row != BASE])
 
 
 def against_siblings(rows: Rows) -> list[str]:
     """What each row differs from the one that it varies, or from a peer, over the seeds that both have."""
-    return [line for row, sibling in PAIRS for line in _against(rows, row, sibling)]
+    return _against(rows, PAIRS)
 
 
-def _against(rows: Rows, row: str, other: str) -> list[str]:
-    shared = sorted(rows.get(row, {}).keys() & rows.get(other, {}).keys())
-    if len(shared) < 2:
-        return []
-    tests = [(rows[row][seed]["test"]["480x360"], rows[other][seed]["test"]["480x360"]) for seed in shared]
-    return [
-        f"- `{row}` - `{other}`, {name}: {difference([score(one) - score(two) for one, two in tests])}"
-        for name, score in (("mIoU", _miou), ("mIoU within 3 px of a boundary", _band))
-    ]
+def _against(rows: Rows, pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """At 480x360, of rows that share two seeds or more."""
+    found = {}
+    for row, other in pairs:
+        shared = sorted(rows.get(row, {}).keys() & rows.get(other, {}).keys())
+        if len(shared) > 1:
+            tests = [(rows[row][seed]["test"], rows[other][seed]["test"]) for seed in shared]
+            found[f"`{row}` - `{other}`"] = [(one["480x360"], two["480x360"]) for one, two in tests]
+    return differences(found)
 
 
 def finer(rows: Rows) -> list[str]:
     """What querying every pixel brought over the model's own resized stride-4 answer."""
-    lines = []
+    found = {}
     for row, seeds in rows.items():
         for size in ("960x720", "480x360"):
-            both = [found["test"] for found in seeds.values() if f"{size} dense" in found["test"]]
-            for name, score in SCORES.items():
-                found = [score(test[f"{size} dense"]) - score(test[f"{size} resized"]) for test in both]
-                if found:
-                    lines.append(f"- `{row}` at {size}, {name}: {difference(found)}")
-    return lines
+            tests = [one["test"] for one in seeds.values() if f"{size} dense" in one["test"]]
+            found[f"`{row}` at {size}"] = [(test[f"{size} dense"], test[f"{size} resized"]) for test in tests]
+    return differences(found)
 
 
 def refined(rows: Rows) -> list[str]:
     """What querying a point head where the coarse answer is uncertain brought over that answer, resized."""
-    lines = []
+    found = {}
     for row, seeds in rows.items():
-        tests = [found["test"] for found in seeds.values() if "960x720 adaptive" in found["test"]]
-        pairs = (("480x360", "480x360 resized"), ("960x720 adaptive", "960x720 resized"))
-        for fine, coarse in pairs if tests else ():
-            for name, score in SCORES.items():
-                found = [score(test[fine]) - score(test[coarse]) for test in tests]
-                lines.append(f"- `{row}` at {fine.split()[0]}, {name}: {difference(found)}")
-    return lines
+        tests = [one["test"] for one in seeds.values() if "960x720 adaptive" in one["test"]]
+        for fine, coarse in (("480x360", "480x360 resized"), ("960x720 adaptive", "960x720 resized")):
+            found[f"`{row}` at {fine.split()[0]}"] = [(test[fine], test[coarse]) for test in tests]
+    return differences(found)
 
 
 def scales(rows: Rows) -> list[str]:
     """What testing at several scales, mirrored too, brought over testing once."""
-    lines = []
+    found = {}
     for row, seeds in rows.items():
-        tests = [found["test"] for found in seeds.values() if "480x360 scales" in found["test"]]
-        for name, score in SCORES.items() if tests else ():
-            found = [score(test["480x360 scales"]) - score(test["480x360"]) for test in tests]
-            lines.append(f"- `{row}`, {name}: {difference(found)}")
-    return lines
+        tests = [one["test"] for one in seeds.values() if "480x360 scales" in one["test"]]
+        found[f"`{row}`"] = [(test["480x360 scales"], test["480x360"]) for test in tests]
+    return differences(found)
 
 
-def difference(found: list[float]) -> str:
-    """In points, with the verdict."""
+def differences(found: dict[str, list[tuple[Test, Test]]]) -> list[str]:
+    """A table of what tests score above others, by seed; what has no tests is left out."""
+    lines = [
+        [title, *(cell for score in SCORES.values() for cell in difference([score(a) - score(b) for a, b in pairs]))]
+        for title, pairs in found.items()
+        if pairs
+    ]
+    return [table(["", *(title for name in SCORES for title in (name, "by seed"))], lines)] if lines else []
+
+
+def difference(found: list[float]) -> tuple[str, str]:
+    """In points: the mean with its 95 % interval, bold where that leaves out 0, and the values; of one, itself."""
     points = [100 * value for value in found]
-    shown = ", ".join(f"{value:+.2f}" for value in points)
     if len(points) < 2:
-        return f"{shown} (one seed: nothing can be claimed)"
+        return f"{points[0]:+.2f}", "one seed"
     mean, reach = interval(points)
-    verdict = "more" if mean > reach else "less" if mean < -reach else "no difference can be claimed"
-    return f"{mean:+.2f} ± {reach:.2f} ({shown}): {verdict}"
+    shown = f"{mean:+.2f} ± {reach:.2f}"
+    return f"**{shown}**" if abs(mean) > reach else shown, ", ".join(f"{value:+.2f}" for value in points)
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -207,11 +209,11 @@ def interval(values: list[float]) -> tuple[float, float]:
     return statistics.mean(values), QUANTILES[len(values)] * error
 
 
-def _miou(test: dict[str, Any]) -> float:
+def _miou(test: Test) -> float:
     return float(test["miou"])
 
 
-def _band(test: dict[str, Any]) -> float:
+def _band(test: Test) -> float:
     return float(test["bands"]["3"])
 
 

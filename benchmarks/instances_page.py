@@ -47,13 +47,15 @@ def page(content: dict[str, Any]) -> str:
     best = "mask AP" if "mask AP" in shown else "box AP"
     kind, name = shown[best]
     claims = [
-        f"- `{fuse}` - `{BASE}`, {best}: "
-        + difference([seeds[seed][kind][name] - last[BASE][seed][kind][name] for seed in sorted(seeds)])
+        [
+            f"`{fuse}` - `{BASE}`",
+            *difference([seeds[seed][kind][name] - last[BASE][seed][kind][name] for seed in sorted(seeds)]),
+        ]
         for fuse, seeds in last.items()
         if fuse != BASE
     ]
     header = ["fuse", "seeds", "M parameters", "seconds", *shown]
-    return "\n".join([f"**{title}**", "", table(header, lines), "", *claims])
+    return "\n".join([f"**{title}**", "", table(header, lines), "", table(["", best, "by seed"], claims)])
 
 
 def main(target: Path, *stores: Path) -> None:
