@@ -39,6 +39,16 @@ def test_answers_are_the_models(client, send, predictor, photo):
     assert answer["points"][0]["name"] == f"class {answer['points'][0]['class_id']}"
 
 
+@pytest.mark.parametrize("input_size", [(96, 40), (70, 1)])
+def test_resized_images_are_those_that_are_segmented(client, send, predictor, photo, input_size):
+    name = keep(client, send, input_size="x".join(map(str, input_size)))
+    expected = predictor(photo, size=(4, 3), input_size=input_size, probabilities=True).probabilities
+    centres = [[(column + 0.5) / 3, (row + 0.5) / 4] for row in range(4) for column in range(3)]
+    answer = client.post("/v1/query", json={"id": name, "points": centres, "probabilities": True}).json()
+    found = np.array([point["probabilities"] for point in answer["points"]])
+    np.testing.assert_allclose(found, expected.reshape(len(predictor.model.classes), -1).T, atol=1e-5)
+
+
 def test_encoding_happens_once(client, send, predictor, monkeypatch):
     calls = []
     encode = predictor.model.encode

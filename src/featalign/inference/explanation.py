@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from featalign.data import DEFAULT_MAX_PIXELS, normalize
+from featalign.data import DEFAULT_MAX_PIXELS
 from featalign.errors import ConfigError
 from featalign.figures import overlay
 from featalign.figures.alignment import TEXT, Cell, Gallery, alignment_figure, page
@@ -90,12 +89,8 @@ def explain(
         raise ConfigError("an exported network does not show how it aligns; explain the run that it was made from")
     pixels = image if isinstance(image, np.ndarray) else predictor.read(Path(image))
     labels = predictor(pixels, input_size=input_size).labels
-    tensor = as_images(pixels).to(predictor.device)
     with torch.inference_mode(), recording(model) as recorded:
-        seen = normalize(tensor, model.normalization)
-        if input_size is not None:
-            seen = F.interpolate(seen, size=input_size, mode="bilinear", antialias=True)
-        features = model.encode(seen)
+        features = model.encode(predictor.shown(as_images(pixels), input_size))
         model.answer_grid(features, None)
     photo = np.ascontiguousarray(as_rgb(pixels, labels.shape))
     size = [round(p * c / s) for p, c, s in zip(photo.shape, features.covered, features.size, strict=False)]

@@ -112,7 +112,7 @@ class Predictor:
         """Segment one image.
 
         Args:
-            image: a file, or uint8 (H, W, channels).
+            image: a file, or (H, W, channels), uint8 or, where :attr:`depth` is 16, uint16.
             size: (height, width) of the answer, any; default the image's own, or that of the box in it.
             input_size: resize the image to this before the network sees it; scales are relative to it.
             box: (left, top, right, bottom) in [0, 1]: answer for this part only.
@@ -154,12 +154,16 @@ class Predictor:
 
     def logits(self, images: Tensor, *, size: Size, input_size: Size | None = None) -> Tensor:
         """uint8 images (B, C, H, W), seen once and whole whatever the views, to logits ``(B, K, *size)``."""
-        shown = checked_size("input_size", input_size) or (images.shape[-2], images.shape[-1])
-        view = Views().of(shown, size)[0]
-        part = self.picture(images).part(view.size, view.rows[0], view.columns[0])
-        part = part.contiguous(memory_format=torch.channels_last)
-        seen = look(self.model, part, grid=size, mode=self.mode, effort=self.effort, context=self._context)
+        shown = self.shown(images, input_size)
+        seen = look(self.model, shown, grid=size, mode=self.mode, effort=self.effort, context=self._context)
         return seen.logits(WHOLE, size)
+
+    def shown(self, images: Tensor, input_size: Size | None = None) -> Tensor:
+        """uint8 images (B, C, H, W) as the network sees them whole: normalized, float32 (B, C, ``*input_size``)."""
+        picture = self.picture(images)
+        view = Views().of(checked_size("input_size", input_size) or picture.size, picture.size)[0]
+        part = picture.part(view.size, view.rows[0], view.columns[0])
+        return part.contiguous(memory_format=torch.channels_last)
 
     def _average(
         self, images: Tensor, *, size: Size | None, input_size: Size | None, box: Box | None, pixel_bytes: int = 1

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featalign.data import normalize
 from featalign.inference import Predictor
 from featalign.inference.objects import Objects
 from featalign.inference.panoptic import Segments, find
@@ -67,13 +65,9 @@ class Encode:
         return [self._encode(image) for image in images]
 
     def _encode(self, image: Pixels) -> Kept:
-        model, size = segmentor(self.name, self.predictor), self.question.input_size
-        tensor = as_images(image).to(self.predictor.device)
+        model = segmentor(self.name, self.predictor)
         with torch.inference_mode():
-            prepared = normalize(tensor, model.normalization)
-            if size is not None:
-                prepared = F.interpolate(prepared, size, mode="bilinear", antialias=True)
-            features = model.encode(prepared.contiguous(memory_format=torch.channels_last))
+            features = model.encode(self.predictor.shown(as_images(image), self.question.input_size))
         return Kept(self.name, features, (image.shape[0], image.shape[1]))
 
 
