@@ -215,3 +215,12 @@ def test_classifier_is_found_by_building_it_again():
     unnamed = network()
     unnamed.config = {}
     assert class_tensors(unnamed) == set()
+
+
+def test_the_network_is_listed_once_and_not_for_every_tensor(tmp_path, monkeypatch):
+    source, model = network(), network(seed=1)
+    save_model(source, tmp_path)
+    listed, plain = [], Segmentor.state_dict
+    monkeypatch.setattr(Segmentor, "state_dict", lambda self, *a, **k: listed.append(self) or plain(self, *a, **k))
+    start_from(model, tmp_path)
+    assert sum(one is model for one in listed) < 5

@@ -11,7 +11,6 @@ from torch import Tensor
 from featalign.models import Segmentor, create_model
 from featalign.spec import Classes
 from featalign.training.network import Network
-from featalign.training.start_source import first_convolution
 
 
 @dataclass(frozen=True)
@@ -27,20 +26,23 @@ def adapt(
     target: Tensor,
     given: Tensor,
     *,
-    model: Network,
-    names: Sequence[str] | None,
+    here: Sequence[str],
+    there: Sequence[str] | None,
     classifier: set[str],
+    first: str | None,
 ) -> Adapted | None:
     """``given`` made to fit ``target``, or None where it fits as it is or cannot be made to.
 
     Args:
         name: of the tensor in the model.
-        names: of the classes that ``given`` knows; None where nothing tells.
+        here: names of the model's classes.
+        there: of those that ``given`` knows; None where nothing tells.
         classifier: names of the tensors whose rows are classes.
+        first: name of the model's first convolution.
     """
     if name in classifier:
-        return _by_class(target, given, model.classes.names, names)
-    if name == first_convolution(model.state_dict()) and _other_channels(target, given):
+        return _by_class(target, given, here, there)
+    if name == first and _other_channels(target, given):
         return Adapted(other_channels(given, target.shape[1]), f"{given.shape[1]} to {target.shape[1]} image channels")
     return None
 

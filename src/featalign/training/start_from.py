@@ -9,7 +9,7 @@ Belongs between building the network and freezing parts of it, on a fresh run on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,9 +43,9 @@ def start_from(model: Network, source: Path | str) -> StartReport:
     given = read_source(source)
     state = model.state_dict()
     found = _aligned_names(given.state, state)
-    classifier = class_tensors(model)
+    here, classifier, first = model.classes.names, class_tensors(model), first_convolution(state)
     rows = [
-        _take(name, tensor, found.get(name), model=model, source=given, classifier=classifier)
+        _take(name, tensor, found.get(name), here=here, there=given.class_names, classifier=classifier, first=first)
         for name, tensor in state.items()
     ]
     rows += [
@@ -72,17 +72,24 @@ def _reads_alike(model: Network, source: Source) -> bool:
 
 
 def _take(
-    name: str, target: Tensor, given: Tensor | None, *, model: Network, source: Source, classifier: set[str]
+    name: str,
+    target: Tensor,
+    given: Tensor | None,
+    *,
+    here: Sequence[str],
+    there: Sequence[str] | None,
+    classifier: set[str],
+    first: str | None,
 ) -> TensorReport:
     """Fill ``target`` from ``given`` if that can be done, and say how it went."""
     shape = tuple(target.shape)
     if given is None:
         return TensorReport(name, "missing", "stays at its own start", shape)
-    adapted = adapt(name, target, given, model=model, names=source.class_names, classifier=classifier)
+    adapted = adapt(name, target, given, here=here, there=there, classifier=classifier, first=first)
     if adapted is not None:
         target.copy_(adapted.value)
         return TensorReport(name, "adapted", adapted.how, shape)
-    if name in classifier and share_no_class(model.classes.names, source.class_names):
+    if name in classifier and share_no_class(here, there):
         return TensorReport(name, "skipped", "other classes, none of the same name", shape)
     if given.shape != target.shape:
         reason = f"{tuple(given.shape)} there, {shape} here"
