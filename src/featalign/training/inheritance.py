@@ -53,6 +53,8 @@ def _merged(base: dict[str, Any], change: dict[str, Any], *, options: bool = Fal
             result[key] = _merged(under, value, options=key == "options")
         elif value is None and options:
             result.pop(key, None)
+        elif isinstance(value, dict) and key == "options":
+            result[key] = {k: v for k, v in value.items() if v is not None}
         else:
-            result[key] = {k: v for k, v in value.items() if v is not None} if key == "options" else value
+            result[key] = value
     return result
