@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from torch import Tensor, nn
 
 from featalign.data.objects import open_objects
 from featalign.models import Detector
-from featalign.training.object_judging import DetectionJudge
+from featalign.spec import Classes
+from featalign.training.object_judging import DetectionJudge, PanopticJudge
 
 pytest.importorskip("pycocotools", reason="pip install 'featalign[detection]'")
 
@@ -42,3 +45,10 @@ def test_a_process_without_an_image_judges_as_the_others(tmp_path: Path, monkeyp
     monkeypatch.setattr("featalign.training.object_judging.gathered", lambda items: [*said.pop(0), *items])
     assert idle.judgement(place) == expected
     assert expected.row["mask"]["ap"] == expected.row["ap"] < expected.row["box"]["ap"]
+
+
+def test_where_nothing_is_there_to_be_found_the_quality_is_nan_and_can_be_compared_with_the_next() -> None:
+    judge = PanopticJudge(SimpleNamespace(classes=Classes.named(["car", "sky"]), things=(0,)))
+    found = judge.judgement(torch.device("cpu"))
+    assert found.metric == "pq" and math.isnan(found.row["pq"])
+    assert all(math.isnan(found.row[part][name]) for part in ("things", "stuff") for name in ("pq", "sq", "rq"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -90,7 +91,7 @@ def _means(scores: DetectionScores) -> dict[str, Any]:
 def _panoptic_row(found: PanopticScores, dataset: AnySegments) -> dict[str, Any]:
     parts = {"things": found.things, "stuff": found.stuff}
     return {
-        **found.all.to_json(),
-        **{name: quality.to_json() for name, quality in parts.items()},
+        **asdict(found.all),
+        **{name: asdict(quality) for name, quality in parts.items()},
         "classes": {name: quality.pq for name, quality in zip(dataset.classes.names, found.classes, strict=True)},
     }
