@@ -72,16 +72,21 @@ def conclude(fit: Fit, folder: RunFolder, *, done: int, finished: bool) -> RunRe
 def earlier_result(folder: RunFolder) -> RunResult:
     """The result of the finished run in ``folder``, as its numbers tell it."""
     numbers = json.loads(folder.metrics.read_text(encoding="utf-8"))
-    best = numbers["validation"]
     return RunResult(
         folder=folder.root,
         iterations=numbers["iterations"],
-        best=best and {name: math.nan if value is None else value for name, value in best.items()},
+        best=numbers["validation"] and _with_nan(numbers["validation"]),
         seconds_per_iteration=numbers["seconds_per_iteration"],
         memory={name: value for name, value in numbers.items() if name.startswith("peak_")},
         interrupted=False,
         skipped=numbers.get("skipped", 0),
     )
+
+
+def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a validation as it was before JSON, which has no nan."""
+    plain = {name: _with_nan(value) if isinstance(value, dict) else value for name, value in row.items()}
+    return {name: math.nan if value is None else value for name, value in plain.items()}
 
 
 def _store(fit: Fit, folder: RunFolder, result: RunResult) -> None:
