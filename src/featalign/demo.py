@@ -71,7 +71,7 @@ def run_demo(
     splits = _draw_splits(recipes["IFA"], counts, console)
     predictors = {}
     for name, recipe in recipes.items():
-        console.print(f"[bold]training {name}[/bold]: {recipe.training.iterations} iterations at {size[0]}x{size[1]}")
+        console.print(f"training {name}: {recipe.training.iterations} iterations at {size[0]}x{size[1]}", style="bold")
         run = train(recipe, data=splits, out=folders[name].root, overwrite=True, console=console)
         if run.interrupted:
             raise KeyboardInterrupt

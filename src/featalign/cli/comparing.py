@@ -63,13 +63,13 @@ def run_comparison(
     content["regions"] = {one.example.name: one.to_json() for one in shown}
     save_json(folder / SCORES, content)
     write_atomically(folder / PAGE, page)
-    out.print(f"{SCORES} and {PAGE} written to {folder}", markup=False)
+    out.print(f"{SCORES} and {PAGE} written to {folder}")
 
 
 def show(found: Comparison, names: tuple[str, str]) -> None:
     """Both runs, the difference, its interval and what may be said, score by score."""
     for letter, name in zip("AB", names, strict=True):
-        out.print(f"{letter}  {name}", markup=False)
+        out.print(f"{letter}  {name}")
     rows = [
         (
             row.name,
@@ -84,7 +84,7 @@ def show(found: Comparison, names: tuple[str, str]) -> None:
     confidence = 100 * found.scores[0].interval.confidence
     table(rows, header=("", "A", "B", "A − B", f"{confidence:g} % interval", ""))
     if found.warning:
-        err.print(f"warning: {found.warning}", markup=False)
+        err.print(f"warning: {found.warning}")
     out.print(f"{found.a.images} images, drawn again with replacement; the luck of the training seed is not in it")
 
 
@@ -104,7 +104,7 @@ def _side(
 
 
 def _scored_now(source: Path, predictor: Predictor, options: ScoreOptions) -> Side:
-    err.print(f"scoring {source}", markup=False)
+    err.print(f"scoring {source}")
     done = scored(predictor, options, Shard(1, 1))
     rerun = Rerun(done.predictor, done.samples, parse_size(options.input_size))
     return Side(str(source), done.found, done.settings, rerun)

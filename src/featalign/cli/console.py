@@ -16,8 +16,8 @@ from featalign.errors import ConfigError
 from featalign.files import write_atomically
 
 T = TypeVar("T")
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, markup=False)  # names of files and classes may have brackets
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -38,7 +38,7 @@ def progress(items: Iterable[T], *, total: int, description: str) -> Iterable[T]
 def conclude(failures: Mapping[Path, str], *, images: int, folder: Path) -> None:
     """Why images failed, and how many were written. Raises typer.Exit with code 2 if any failed."""
     for reason in failures.values():
-        err.print(f"featalign: {reason}", markup=False)
+        err.print(f"featalign: {reason}")
     out.print(f"{images - len(failures)} of {images} images written to {folder}")
     if failures:
         raise typer.Exit(2)
@@ -59,7 +59,7 @@ def table(rows: Iterable[Sequence[str]], *, header: Sequence[str] = (), numbers:
             cell.rjust(w) if i and numbers else cell.ljust(w)
             for i, (cell, w) in enumerate(zip(line, widths, strict=True))
         ]
-        out.print("  ".join([first, *others]).rstrip(), markup=False)
+        out.print("  ".join([first, *others]).rstrip())
 
 
 def percent(value: float) -> str:

@@ -30,7 +30,7 @@ def _show(title: str, comparisons: Sequence[Comparison]) -> None:
     table([_cells(comparison) for comparison in comparisons], header=(title, *_COLUMNS))
     for comparison in comparisons:
         if comparison.row.note:
-            out.print(f"  {comparison.row.label}: {comparison.row.note}", markup=False)
+            out.print(f"  {comparison.row.label}: {comparison.row.note}")
     out.print()
 
 

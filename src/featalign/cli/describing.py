@@ -33,8 +33,8 @@ def show_check(report: CheckReport) -> None:
     balanced`` makes of those to learn from; then the findings, then the verdict.
     """
     chosen = ", ".join(f"{name}={value}" for name, value in report.settings.items())
-    out.print(f"layout: {report.layout}" + (f" ({chosen})" if chosen else ""), markup=False, highlight=False)
-    out.print(f"labels: {report.labels}", markup=False, highlight=False)
+    out.print(f"layout: {report.layout}" + (f" ({chosen})" if chosen else ""))
+    out.print(f"labels: {report.labels}")
     if report.splits:
         names = report.classes.names
         learnt = next((split for split in report.splits if split.name == "train"), report.splits[0])
@@ -46,7 +46,7 @@ def show_check(report: CheckReport) -> None:
         rows.append(("images", *(str(split.pairs) for split in report.splits), ""))
         table(rows, header=("% of pixels", *(split.name for split in report.splits), "balanced weight"))
     for finding in (*report.errors, *report.notes):
-        out.print(f"{finding.severity}: {finding}", markup=False)
+        out.print(f"{finding.severity}: {finding}")
     out.print(verdict(len(report.errors)))
 
 
@@ -77,7 +77,7 @@ def show_description(description: dict[str, Any]) -> None:
         return _show_detector(description)
     height, width = description["size"]
     options = ", ".join(f"{key}={value}" for key, value in description["model"].items() if key != "name")
-    out.print(f"{description['model']['name']}: {options}", markup=False)
+    out.print(f"{description['model']['name']}: {options}")
     table(
         [
             ("classes", str(description["classes"])),
@@ -118,7 +118,7 @@ def _describe_detector(model: str, options: dict[str, Any], classes: int) -> dic
 
 def _show_detector(description: dict[str, Any]) -> None:
     options = ", ".join(f"{key}={value}" for key, value in description["model"].items() if key != "name")
-    out.print(f"{description['model']['name']}: {options}", markup=False)
+    out.print(f"{description['model']['name']}: {options}")
     rows = [("classes", str(description["classes"]))]
     if description["things"] < description["classes"]:
         rows.append(("  of them things", str(description["things"])))

@@ -15,6 +15,6 @@ def write_pictures(explanation: Explanation, folder: Path, *, without_fields: st
         FeatalignError: if one cannot be written.
     """
     for path in write_explanation(explanation, folder):
-        out.print(str(path), markup=False)
+        out.print(str(path))
     if not explanation.has_fields:
         out.print(without_fields)

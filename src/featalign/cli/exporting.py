@@ -40,7 +40,7 @@ def show(found: Exported, to: str) -> None:
         out.print(f"mIoU {percent(drop.network)} in PyTorch, {percent(drop.file)} in int8, on {drop.images} images")
     out.print(f"good: {found.path} gives the network's answers")
     if to == "openvino":
-        err.print(f"featalign: {_IN_FLOAT32}", markup=False)
+        err.print(f"featalign: {_IN_FLOAT32}")
 
 
 def _row(found: Comparison) -> tuple[str, ...]:

@@ -139,7 +139,7 @@ def check_objects_of(
     out.print("layout: coco")
     table([(name, str(images)) for name, images in splits.items()], header=("split", "images"))
     for finding in sorted(findings, key=lambda finding: finding.severity):
-        out.print(f"{finding.severity}: {finding}", markup=False)
+        out.print(f"{finding.severity}: {finding}")
     out.print(verdict(errors))
     return {"splits": splits, "errors": errors, "findings": [finding.to_json() for finding in findings]}
 

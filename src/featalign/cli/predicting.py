@@ -71,7 +71,6 @@ def _note_untaught(run: Path, network: Segmentor) -> None:
             err.print(
                 "note: this run's training.query is grid: its position codes have learnt nothing between the cells of "
                 "the finest map, where this mode asks them; auto and resized ask at the cells",
-                markup=False,
             )
 
 

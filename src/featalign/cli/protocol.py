@@ -49,7 +49,7 @@ def _recipe(run: Path) -> Protocol:
         try:
             return _of(load_recipe(file))
         except ConfigError as error:
-            err.print(f"note: tested by the defaults, since the run's recipe cannot be read: {error}", markup=False)
+            err.print(f"note: tested by the defaults, since the run's recipe cannot be read: {error}")
     return Protocol()
 
 
@@ -90,7 +90,7 @@ def _show_unusual(recipe: Protocol, used: Protocol) -> None:
         if getattr(recipe, field.name) == getattr(used, field.name) != getattr(default, field.name)
     ]
     if unusual:
-        err.print(f"as the run's recipe says: {', '.join(unusual)}", markup=False)
+        err.print(f"as the run's recipe says: {', '.join(unusual)}")
 
 
 def _shown(value: object) -> str:

@@ -50,7 +50,7 @@ def write_report(done: Scored, folder: Path, *, run: Path, data: Path, pictures:
         {**about, "versions": versions(), **done.found.to_json(), "per_image": ranked.to_json()},
     )
     write_atomically(folder / PAGE, text)
-    out.print(f"{METRICS} and {PAGE} written to {folder}", markup=False)
+    out.print(f"{METRICS} and {PAGE} written to {folder}")
 
 
 def _ours(path: Path) -> bool:

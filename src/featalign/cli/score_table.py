@@ -36,9 +36,9 @@ def show(found: Evaluation) -> None:
     out.print(f"{found.images} images{_cost(found)}")
     if found.scores.absent:
         names = ", ".join(found.classes.names[i] for i in found.scores.absent)
-        out.print(f"absent from this split and left out of the means: {names}", markup=False)
+        out.print(f"absent from this split and left out of the means: {names}")
     for name, reason in found.skipped.items():
-        out.print(f"skipped {name}: {reason}", markup=False)
+        out.print(f"skipped {name}: {reason}")
 
 
 def _further(found: Evaluation) -> Iterator[str]:

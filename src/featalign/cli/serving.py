@@ -123,6 +123,6 @@ def run_service(
 def _announce(host: str, port: int, settings: Settings, *, page: bool) -> None:
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     ending = f"/?token={quote(settings.token, safe='')}" if settings.token and page else "/"
-    err.print(f"serving on {address}{ending if page else '/docs'}", markup=False)
+    err.print(f"serving on {address}{ending if page else '/docs'}")
     if settings.token is None and not is_loopback(host):
-        err.print("featalign: anyone who reaches this address can use it; --token asks for one", markup=False)
+        err.print("featalign: anyone who reaches this address can use it; --token asks for one")

@@ -26,6 +26,6 @@ def share_run(
     card = run_card(model, run, title=title, stated=stated, evaluations=evaluations)
     if to is not None:
         save_pretrained(model, to, card=card)
-        out.print(f"model and card in {to}", markup=False)
+        out.print(f"model and card in {to}")
     if push is not None:
-        out.print(f"pushed to {push_to_hub(model, push, private=private, card=card)}", markup=False)
+        out.print(f"pushed to {push_to_hub(model, push, private=private, card=card)}")

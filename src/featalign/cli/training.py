@@ -38,7 +38,7 @@ def run_training(
     from featalign.training.run_folder import RunFolder
 
     if resume and world.first and not RunFolder(output).earlier():
-        err.print(f"{output}: nothing to resume there; starting at the first step", markup=False)
+        err.print(f"{output}: nothing to resume there; starting at the first step")
     result = train(recipe, data=data, out=output, device=device, overwrite=overwrite)
     if world.first:
         if result.best is not None:

@@ -143,5 +143,5 @@ def doctor() -> None:
         out.print("everything fits together")
         return
     for fault in found:
-        err.print(f"featalign: {fault}", markup=False)
+        err.print(f"featalign: {fault}")
     raise typer.Exit(2)

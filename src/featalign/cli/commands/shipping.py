@@ -58,7 +58,7 @@ def export(
     )
     show(found, to)
     if images is None:
-        err.print("featalign: tried on drawn scenes; --images FOLDER tries it on yours", markup=False)
+        err.print("featalign: tried on drawn scenes; --images FOLDER tries it on yours")
 
 
 def optimize(
