@@ -29,6 +29,7 @@ from featalign.data.objects.splits import Annotated, of_split
 from featalign.data.opening import open_source
 from featalign.errors import ConfigError, DataError, check_flags, did_you_mean
 from featalign.spec import Normalization
+from featalign.training.progress import say
 from featalign.training.recipe import DataRecipe
 from featalign.training.splits import Splits, check_files, cut, open_split
 
@@ -134,7 +135,7 @@ def check_object_files(root: Path, recipe: DataRecipe, *, kind: Annotated, conso
             way_out = "; data.on_error=skip leaves out the annotations among them" if skippable else ""
             raise DataError(f"{len(errors)} faults, the first:\n{shown}\ncorrect them{way_out}")
         for note in islice((f for f in findings if f.severity == "note"), 3):
-            console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+            say(console, f"note: {note}")
     open_object_split(root, recipe, recipe.train_split, kind=kind, learn=True)[0]  # refused here, not in a worker
 
 

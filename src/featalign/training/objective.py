@@ -92,9 +92,8 @@ class Costs:
     def _cross_entropy(self, kind: str, logits: Tensor, labels: Tensor) -> Tensor:
         if kind == "balanced":
             return class_balanced_cross_entropy(logits, labels, ignore_index=self.ignore_index)
-        weight = None if self.class_weights is None else self.class_weights.to(logits.device)
         if kind == "cross_entropy":
-            return cross_entropy(logits, labels, ignore_index=self.ignore_index, weight=weight)
+            return cross_entropy(logits, labels, ignore_index=self.ignore_index, weight=self.class_weights)
         mine = {"ohem": ohem_cross_entropy, "ohem_alignseg": ohem_cross_entropy_alignseg}[kind]
         kept = max(1, round(self.recipe.keep * labels.numel()))  # 0 would switch the mining off
         return mine(
@@ -103,5 +102,5 @@ class Costs:
             threshold=self.recipe.threshold,
             min_kept=kept,
             ignore_index=self.ignore_index,
-            weight=weight,
+            weight=self.class_weights,
         )

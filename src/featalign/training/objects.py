@@ -12,7 +12,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from featalign.backbones import normalization_of
-from featalign.data.objects import AnyObjects, AnySegments, PanopticSample, detection_target, panoptic_target
+from featalign.data.objects import AnyObjects, AnySegments, detection_target, panoptic_target
+from featalign.data.objects.splits import Annotated
 from featalign.errors import ConfigError
 from featalign.metrics.detection import require_pycocotools
 from featalign.models import Detector, create_detector, save_detector
@@ -50,15 +51,16 @@ class DetectionTask:
     """Boxes, and masks where the network has them; see :class:`featalign.training.tasks.Task`."""
 
     optional_losses: tuple[str, ...] = ()
+    kind: Annotated = "instances"
 
     def open_splits(self, root: Path, recipe: DataRecipe) -> Splits:
-        return open_object_splits(root, recipe, kind="instances")
+        return open_object_splits(root, recipe, kind=self.kind)
 
     def augment(self, splits: Splits, recipe: DataRecipe, normalization: Normalization) -> None:
-        augment_objects(splits, recipe, normalization, kind="instances")
+        augment_objects(splits, recipe, normalization, kind=self.kind)
 
     def check_files(self, root: Path, recipe: DataRecipe, *, console: Console) -> None:
-        check_object_files(root, recipe, kind="instances", console=console)
+        check_object_files(root, recipe, kind=self.kind, console=console)
 
     def build(self, recipe: Recipe, splits: Splits, *, pretrained: bool) -> Detector:
         return build_detector(recipe, splits, pretrained=pretrained)
@@ -85,17 +87,10 @@ class DetectionTask:
 class PanopticTask(DetectionTask):
     """Objects, and a class at each pixel that is none's."""
 
-    def open_splits(self, root: Path, recipe: DataRecipe) -> Splits:
-        return open_object_splits(root, recipe, kind="panoptic")
-
-    def augment(self, splits: Splits, recipe: DataRecipe, normalization: Normalization) -> None:
-        augment_objects(splits, recipe, normalization, kind="panoptic")
-
-    def check_files(self, root: Path, recipe: DataRecipe, *, console: Console) -> None:
-        check_object_files(root, recipe, kind="panoptic", console=console)
+    kind: Annotated = "panoptic"
 
     def collated(self, splits: Splits) -> Callable[[list[Any]], Any]:
-        return partial(collate_objects, target=partial(_panoptic_target, things=splits.things or ()))
+        return partial(collate_objects, target=partial(panoptic_target, things=splits.things or ()))
 
     def judged(self, splits: Splits) -> tuple[Callable[[list[Any]], Any], Callable[[], Judge[Any, Any]]]:
         return one, lambda: PanopticJudge(cast(AnySegments, splits.val))
@@ -140,10 +135,6 @@ def one(samples: list[Any]) -> Mapping[str, Any]:
     """The only sample, as it is."""
     (sample,) = samples
     return cast(Mapping[str, Any], sample)
-
-
-def _panoptic_target(sample: PanopticSample, *, things: tuple[int, ...]) -> dict[str, Tensor]:
-    return panoptic_target(sample, things)
 
 
 def _drawn_target(size: tuple[int, int], things: Sequence[int], device: torch.device) -> dict[str, Tensor]:

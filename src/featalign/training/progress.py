@@ -45,7 +45,7 @@ class ProgressLine:
         status = training_status(values)
         self._bars.update(self._training, status=status)
         if not self._console.is_terminal:
-            self._console.print(f"step {step}  {status}", highlight=False, soft_wrap=True)
+            self.say(f"step {step}  {status}")
 
     def start_validation(self, total: int) -> None:
         self._validation = self._bars.add_task("validating", total=total, status="")
