@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featalign.data.files import Entry, File
 from featalign.data.images import Loaded
 from featalign.data.reading import check_pixels, naming
+from featalign.data.run_lengths import decompressed
 from featalign.errors import DataError
 
 Region = tuple[int, dict[str, Any]]
@@ -62,25 +63,8 @@ def load_detail(entry: File, max_pixels: int) -> Loaded:
 def decode_runs(runs: dict[str, Any]) -> NDArray[np.bool_]:
     """COCO's run lengths, ``{"size": [H, W], "counts": text or list}``, column by column, as a mask (H, W)."""
     height, width = runs["size"]
-    counts = runs["counts"] if isinstance(runs["counts"], list) else _decompress(runs["counts"])
+    counts = runs["counts"] if isinstance(runs["counts"], list) else decompressed(runs["counts"])
     if sum(counts) != height * width or min(counts, default=0) < 0:
         raise ValueError(f"run lengths of {sum(counts)} pixels for {height} x {width}")
     inside = np.arange(len(counts)) % 2 == 1
     return np.repeat(inside, counts).reshape(width, height).T
-
-
-def _decompress(text: str) -> list[int]:
-    """Five bits a character, least first, signed; from the fourth number on, differences from the last but one."""
-    counts: list[int] = []
-    value = shift = 0
-    for character in text.encode("ascii"):
-        bits = character - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-        value = shift = 0
-    return counts

@@ -15,7 +15,8 @@ from fabricate import fabricate
 from PIL import Image
 
 from featalign.data.objects import check_objects, detection_target, find_objects, open_objects, read_coco
-from featalign.data.objects.rle import _run_lengths, decode, encode
+from featalign.data.objects.rle import decode, encode
+from featalign.data.run_lengths import decompressed
 from featalign.errors import ConfigError, DataError
 from featalign.metrics import average_precision
 from featalign.training import Recipe
@@ -298,7 +299,7 @@ def test_compressed_run_lengths_that_lack_a_run_are_refused(size):
     mask = np.random.default_rng(0).random(size) < 0.5
     lengths = run_lengths(mask.astype(np.uint8))["counts"]
     text = encode(mask)["counts"]
-    assert _run_lengths(text) == lengths and np.array_equal(decode(encode(mask), *size), mask)
+    assert decompressed(text) == lengths and np.array_equal(decode(encode(mask), *size), mask)
     for end in range(len(text)):
         with pytest.raises(DataError, match=r"^has .*run lengths"):
             decode({"size": [*size], "counts": text[:end]}, *size)

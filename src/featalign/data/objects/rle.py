@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featalign.data.run_lengths import decompressed
 from featalign.errors import ConfigError, DataError
 
 Segmentation = list[list[float]] | Mapping[str, Any]
@@ -31,7 +32,7 @@ def decode(segmentation: Segmentation, height: int, width: int) -> NDArray[np.ui
             if list(segmentation["size"]) != [height, width]:
                 raise DataError(f"has run lengths of {segmentation['size']} for an image of {[height, width]} (H, W)")
             counts = segmentation["counts"]
-            lengths = counts if isinstance(counts, list) else _run_lengths(counts)
+            lengths = counts if isinstance(counts, list) else decompressed(counts)
             if sum(lengths) != height * width or min(lengths) < 0:  # what is missing would be whatever memory held
                 raise DataError(f"has run lengths that do not add up to the {height * width} pixels of the image")
             given = coding.frPyObjects(segmentation, height, width) if counts is lengths else segmentation
@@ -56,25 +57,6 @@ def _polygon(given: Any) -> list[float]:
     if not all(abs(value) <= _FURTHEST for value in polygon):
         raise DataError(f"has a polygon with coordinates that are no numbers, or beyond {_FURTHEST:,} pixels")
     return polygon
-
-
-def _run_lengths(text: str | bytes) -> list[int]:
-    """Those of COCO's compressed text: five bits a character, the lowest first; from the fourth on, the difference to
-    the one before the last. Raises ValueError."""
-    lengths: list[int] = []
-    value = shift = 0
-    for character in text if isinstance(text, bytes) else text.encode("ascii"):
-        bits = character - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"{chr(character)!r} in compressed run lengths")
-        value, shift = value | (bits & 31) << shift, shift + 5
-        if bits < 32:
-            value -= (bits >> 4) << shift  # the highest of its bits is the sign
-            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise ValueError("compressed run lengths that break off")
-    return lengths
 
 
 def _coding() -> Any:
