@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -26,9 +28,14 @@ class Stored:
 
 
 def test_pixels_of_each_class_in_each_image():
-    counts = label_counts(Stored([[0, 0, 2], [255, 2, 2]], [[1]], [[255, 255]]), 4)
+    counts = label_counts(Stored([[0, 0, 2], [255, 2, 2]], [[1]], [[255, 255]]), Classes.numbered(4))
     assert counts.tolist() == [[2, 0, 3, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
     assert counts.dtype == torch.int64
+
+
+def test_a_class_that_is_ignored_has_no_pixels():
+    classes = replace(Classes.numbered(3), ignore_index=0)
+    assert label_counts(Stored([[0, 0, 2], [1, 2, 2]]), classes).tolist() == [[0, 1, 3]]
 
 
 def test_a_set_that_skips_counts_nothing_of_what_cannot_be_read(tmp_path):
@@ -36,14 +43,14 @@ def test_a_set_that_skips_counts_nothing_of_what_cannot_be_read(tmp_path):
     mask = root / "train/masks/001.png"
     mask.write_bytes(mask.read_bytes()[:40])
     skipping, stopping = (open_dataset(root, "train", on_error=how) for how in ("skip", "stop"))
-    assert label_counts(skipping, len(skipping.classes)).sum(1).gt(0).tolist() == [True, False, True]
+    assert label_counts(skipping, skipping.classes).sum(1).gt(0).tolist() == [True, False, True]
     with pytest.raises(DataError, match="001"):
-        label_counts(stopping, len(stopping.classes))
+        label_counts(stopping, stopping.classes)
 
 
 def test_a_set_that_has_no_masks_of_its_own_says_what_it_lacks():
     with pytest.raises(ConfigError, match=r"a method ids\(index\)"):
-        label_counts([{"mask": 1}], 2)
+        label_counts([{"mask": 1}], Classes.numbered(2))
 
 
 def test_balanced_is_the_median_over_the_frequency():

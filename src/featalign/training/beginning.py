@@ -131,4 +131,4 @@ def _listed(normalization: Normalization) -> str:
 def _counts(recipe: Recipe, splits: Splits, console: Console) -> Tensor | None:
     if recipe.loss.class_weights != "balanced" and not recipe.data.oversample:
         return None
-    return label_counts(splits.train, len(splits.classes), progress=bar_on(console))
+    return label_counts(splits.train, splits.classes, progress=bar_on(console))

@@ -31,8 +31,8 @@ class Masks(Protocol):
     def ids(self, index: int, /) -> NDArray[np.integer]: ...
 
 
-def label_counts(dataset: object, classes: int, *, progress: Progress = silent) -> Tensor:
-    """Pixels of each class in each image: int64 (images, classes). Other values, such as void, are left out.
+def label_counts(dataset: object, classes: Classes, *, progress: Progress = silent) -> Tensor:
+    """Pixels of each class in each image: int64 (images, classes). Ignored pixels and values of no class are left out.
 
     Raises:
         ConfigError: if the data set cannot read masks alone.
@@ -45,14 +45,15 @@ def label_counts(dataset: object, classes: int, *, progress: Progress = silent) 
         )
     if isinstance(dataset, SegmentationDataset):
         return class_pixels(dataset, progress=progress)
-    masks = dataset
+    masks, number = dataset, len(classes)
 
     def count(index: int) -> NDArray[np.int64]:
         ids = masks.ids(index)
-        return np.bincount(ids[(ids >= 0) & (ids < classes)].astype(np.int64), minlength=classes)
+        counted = (ids >= 0) & (ids < number) & (ids != classes.ignore_index)
+        return np.bincount(ids[counted].astype(np.int64), minlength=number)
 
     rows = progress(threaded(count, range(len(masks))), total=len(masks), description="counting labels")
-    return torch.from_numpy(np.array(list(rows), dtype=np.int64).reshape(len(masks), classes))
+    return torch.from_numpy(np.array(list(rows), dtype=np.int64).reshape(len(masks), number))
 
 
 def class_weights(recipe: LossRecipe, classes: Classes, pixels: Tensor | None) -> Tensor | None:
