@@ -12,8 +12,10 @@ from featalign.metrics import (
     boundary_f_counts,
     boundary_target,
     class_iou,
+    iou,
     mean_iou,
     paired_bootstrap,
+    paired_bootstraps,
     per_image_counts,
     pixel_accuracy,
 )
@@ -152,3 +154,9 @@ def test_scores_may_be_ones_own() -> None:
 
     a, b = made_counts(5, right=0.8), made_counts(5, right=0.7)
     assert paired_bootstrap(a, b, score=first_hits).difference == (a - b)[:, 0, 0].sum()
+
+
+def test_several_scores_at_once_are_those_of_each():
+    a, b = made_counts(40, right=0.8), made_counts(40, right=0.78, seed=1)
+    found = paired_bootstraps(a, b, scores=iou, resamples=300, seed=2)
+    assert found == [paired_bootstrap(a, b, score=class_iou(i), resamples=300, seed=2) for i in range(2)]

@@ -7,7 +7,7 @@ as plain numbers (``scores``). docs/metrics.md defines each of them.
 from __future__ import annotations
 
 from featalign.metrics.accumulator import Accumulator, ClassMetric, sum_over_processes
-from featalign.metrics.bootstrap import FEW_IMAGES, Interval, paired_bootstrap
+from featalign.metrics.bootstrap import FEW_IMAGES, Interval, paired_bootstrap, paired_bootstraps
 from featalign.metrics.boundary import (
     BAND_WIDTHS,
     BoundaryBands,
@@ -60,6 +60,7 @@ __all__ = [
     "mean_iou",
     "merge_classes",
     "paired_bootstrap",
+    "paired_bootstraps",
     "per_image_counts",
     "pixel_accuracy",
     "scores",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,34 +67,69 @@ def paired_bootstrap(
     Raises:
         ValueError: if the shapes differ, there is no image, or resamples or confidence is out of range.
     """
+    (found,) = paired_bootstraps(
+        counts_a,
+        counts_b,
+        scores=lambda counts: np.asarray(score(counts))[..., None],
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+    )
+    return found
+
+
+def paired_bootstraps(
+    counts_a: ArrayLike,
+    counts_b: ArrayLike,
+    *,
+    scores: Callable[[Values], Values],
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[Interval]:
+    """:func:`paired_bootstrap` of several scores of the same counts, such as the IoU of each class: ``scores`` gives
+    (..., S). Images are drawn once for all of them, which takes most of the time."""
     a, b = np.asarray(counts_a), np.asarray(counts_b)
     if a.shape != b.shape or a.ndim < 2 or len(a) == 0:
         raise ValueError(f"got counts {a.shape} and {b.shape}; expected the same images, (N, 3, K) with N >= 1, twice")
     if resamples < 1 or not 0 < confidence < 1:
         raise ValueError(f"got resamples={resamples}, confidence={confidence}; expected >= 1 and between 0 and 1")
-    found = _resampled(a, b, score, resamples, np.random.default_rng(seed))
+    found = _resampled(a, b, scores, resamples, np.random.default_rng(seed))
+    whole = scores(a.sum(0, dtype=np.float64)) - scores(b.sum(0, dtype=np.float64))
+    return [
+        _interval(float(difference), column, confidence=confidence, images=len(a))
+        for difference, column in zip(whole, found.T, strict=True)
+    ]
+
+
+def _interval(difference: float, found: Values, *, confidence: float, images: int) -> Interval:
+    """Of the differences in the resamples; nan among them are left out."""
     found = found[~np.isnan(found)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(found, [tail, 1 - tail]) if len(found) else (np.nan, np.nan)
     return Interval(
-        difference=float(score(a.sum(0, dtype=np.float64)) - score(b.sum(0, dtype=np.float64))),
+        difference=difference,
         low=float(low),
         high=float(high),
         mean=float(found.mean()) if len(found) else float("nan"),
         confidence=confidence,
-        images=len(a),
+        images=images,
     )
 
 
 def _resampled(
-    a: NDArray[np.int64], b: NDArray[np.int64], score: Score, resamples: int, rng: np.random.Generator
+    a: NDArray[np.int64],
+    b: NDArray[np.int64],
+    scores: Callable[[Values], Values],
+    resamples: int,
+    rng: np.random.Generator,
 ) -> Values:
-    """Differences (resamples,). How often each image was drawn, times its counts: one product for a block of sums."""
+    """Differences (resamples, S). How often each image was drawn, times its counts: one product for a block of sums."""
     images = len(a)
     tables = [counts.reshape(images, -1).astype(np.float64) for counts in (a, b)]
     differences, step = [], max(1, BLOCK // images)
     for start in range(0, resamples, step):
         drawn = rng.multinomial(images, np.full(images, 1 / images), size=min(step, resamples - start))
-        first, second = (score((drawn @ table).reshape(-1, *a.shape[1:])) for table in tables)
+        first, second = (scores((drawn @ table).reshape(-1, *a.shape[1:])) for table in tables)
         differences.append(first - second)
     return np.concatenate(differences)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,10 @@ from featalign.inference.packing import Counts
 from featalign.metrics import (
     FEW_IMAGES,
     Interval,
-    class_iou,
+    iou,
     mean_accuracy,
     mean_iou,
-    paired_bootstrap,
+    paired_bootstraps,
     pixel_accuracy,
 )
 from featalign.metrics.counts import Score
@@ -113,20 +113,19 @@ def compare(
     """
     _check_alike(a, b)
 
-    def row(name: str, counts: tuple[Counts, Counts], score: Score) -> Row:
-        interval = paired_bootstrap(*counts, score=score, resamples=resamples, confidence=confidence, seed=seed)
-        first, second = (float(score(c.sum(0, dtype=np.float64))) for c in counts)
-        return Row(name, first, second, interval)
+    def rows(names: Sequence[str], counts: tuple[Counts, Counts], scores: Score) -> Iterator[Row]:
+        found = paired_bootstraps(*counts, scores=scores, resamples=resamples, confidence=confidence, seed=seed)
+        first, second = (scores(c.sum(0, dtype=np.float64)).tolist() for c in counts)
+        return map(Row, names, first, second, found)
 
-    whole = (a.per_image, b.per_image)
+    def row(name: str, counts: tuple[Counts, Counts], score: Score) -> Row:
+        return next(rows([name], counts, lambda sums: score(sums)[..., None]))
+
     return Comparison(
         a,
         b,
         scores=tuple(row(*compared) for compared in _compared(a, b)),
-        classes=tuple(
-            row(name, (whole[0][..., i : i + 1], whole[1][..., i : i + 1]), class_iou(0))
-            for i, name in enumerate(a.classes.names)
-        ),
+        classes=tuple(rows(a.classes.names, (a.per_image, b.per_image), iou)),
         images=tuple(sorted(_differing(a, b), key=lambda image: (-image.share, image.name))),
     )
 
