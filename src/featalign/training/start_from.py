@@ -53,10 +53,11 @@ def start_from(model: Network, source: Path | str) -> StartReport:
         for name, tensor in found.items()
         if name not in state
     ]
-    told = given.normalization is not None and given.normalization.scale == model.normalization.scale
+    told = False
     if given.normalization is not None and _reads_alike(model, given):
+        told = given.normalization.scale == model.normalization.scale
         model.normalization = replace(given.normalization, scale=model.normalization.scale)
-    report = StartReport(str(source), given.kind, tuple(rows), model.normalization, told and _reads_alike(model, given))
+    report = StartReport(str(source), given.kind, tuple(rows), model.normalization, told)
     if not report.count("loaded") and not report.count("adapted"):
         raise WeightsError(
             f"{source}: nothing in it fits this network: its names begin with {_few(given.state)}, "
