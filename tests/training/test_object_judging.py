@@ -41,14 +41,14 @@ def test_a_process_without_an_image_judges_as_the_others(tmp_path: Path, monkeyp
         return items
 
     monkeypatch.setattr("featalign.training.object_judging.gathered", first)
-    expected = busy.judgement(place)
+    expected = busy.judgement()
     monkeypatch.setattr("featalign.training.object_judging.gathered", lambda items: [*said.pop(0), *items])
-    assert idle.judgement(place) == expected
+    assert idle.judgement() == expected
     assert expected.row["mask"]["ap"] == expected.row["ap"] < expected.row["box"]["ap"]
 
 
 def test_where_nothing_is_there_to_be_found_the_quality_is_nan_and_can_be_compared_with_the_next() -> None:
     judge = PanopticJudge(SimpleNamespace(classes=Classes.named(["car", "sky"]), things=(0,)))
-    found = judge.judgement(torch.device("cpu"))
+    found = judge.judgement()
     assert found.metric == "pq" and math.isnan(found.row["pq"])
     assert all(math.isnan(found.row[part][name]) for part in ("things", "stuff") for name in ("pq", "sq", "rq"))

@@ -8,10 +8,9 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from featalign.data import Batch, normalize
-from featalign.metrics import ConfusionMatrix, Scores, scores
+from featalign.metrics import ConfusionMatrix, Scores, sum_over_processes
 from featalign.models import Segmentor
 from featalign.spec import Classes
-from featalign.training.engine import total
 from featalign.training.questions import shown
 
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -39,7 +38,7 @@ class Judge(Protocol[M_contra, B_contra]):
     def see(self, model: M_contra, batch: B_contra, device: torch.device) -> None:
         """Adds the images of ``batch``, which lie on the CPU."""
 
-    def judgement(self, device: torch.device) -> Judgement:
+    def judgement(self) -> Judgement:
         """Over the images that all processes saw."""
 
 
@@ -58,8 +57,8 @@ class PixelJudge:
         logits = model(shown(images, self._scale), size=(batch["mask"].shape[-2], batch["mask"].shape[-1]))
         self._confusion.update(logits.argmax(dim=1).cpu(), batch["mask"])
 
-    def judgement(self, device: torch.device) -> Judgement:
-        found = scores(total(self._confusion.matrix.to(device)).cpu())
+    def judgement(self) -> Judgement:
+        found = sum_over_processes(self._confusion).scores()
         text = f"mIoU {100 * found.miou:.2f}  pixel accuracy {100 * found.pixel_accuracy:.2f}"
         return Judgement(scores_row(found, self._classes), "miou", text)
 

@@ -9,9 +9,16 @@ import torch
 from torch import Tensor
 
 from featalign.data.objects import AnyObjects, AnySegments, ObjectSample, PanopticSample, class_ids, coco_results
-from featalign.metrics import ConfusionMatrix, DetectionScores, PanopticQuality, PanopticScores, average_precision
+from featalign.metrics import (
+    ConfusionMatrix,
+    DetectionScores,
+    PanopticQuality,
+    PanopticScores,
+    average_precision,
+    sum_over_processes,
+)
 from featalign.models import Detector
-from featalign.training.engine import gathered, total
+from featalign.training.engine import gathered
 from featalign.training.judging import Judgement
 
 
@@ -28,7 +35,7 @@ class DetectionJudge:
         self._masks = self._dataset.masks and "masks" in answer
         self._rows += coco_results(answer, image_id=batch["image_id"], categories=self._dataset.categories)
 
-    def judgement(self, device: torch.device) -> Judgement:
+    def judgement(self) -> Judgement:
         parts = gathered([(self._masks, self._rows)])
         masks = any(has for has, _ in parts)  # a process without an image of its own cannot tell
         truth, rows = self._dataset.truth, [row for _, rows in parts for row in rows]
@@ -61,19 +68,16 @@ class PanopticJudge:
         crowds = batch["numbers"][batch["crowd"]].tolist()
         self._quality.update(answer["segments"], found, batch["segments"].as_subclass(Tensor), true, crowds=crowds)
 
-    def judgement(self, device: torch.device) -> Judgement:
-        for name in self._quality.COUNTS:
-            setattr(self._quality, name, total(getattr(self._quality, name).to(device)).cpu())
-        self._confusion.matrix = total(self._confusion.matrix.to(device)).cpu()
-        found = self._quality.scores()
+    def judgement(self) -> Judgement:
+        found, confusion = sum_over_processes(self._quality).scores(), sum_over_processes(self._confusion)
         text = "  ".join(
             f"PQ{of} {100 * quality.pq:.2f}"
             for of, quality in (("", found.all), (" things", found.things), (" stuff", found.stuff))
         )
         row = _panoptic_row(found, self._dataset)
-        if not self._confusion.matrix.any():
+        if not confusion.matrix.any():
             return Judgement(row, "pq", text)
-        miou = self._confusion.scores().miou
+        miou = confusion.scores().miou
         text = f"{text}  mIoU {100 * miou:.2f}"
         return Judgement({**row, "miou": miou}, "pq" if self._dataset.things else "miou", text)
 

@@ -46,7 +46,7 @@ class Validation:
         was_training, judge = model.training, self._judge()
         model.eval()
         try:
-            return judge.judgement(self._fabric.device) if self._all_seen(model, judge, seen) else None
+            return judge.judgement() if self._all_seen(model, judge, seen) else None
         finally:
             model.train(was_training)
 
