@@ -253,6 +253,10 @@ def test_broken_model_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match="holds no model"):
         load_model(tmp_path / "empty")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "recipe.yaml").write_text("")
+    with pytest.raises(WeightsError, match="is a training run that has not stored a model yet"):
+        load_model(tmp_path / "begun")
     with pytest.raises(WeightsError, match=r"config\.json: is a file; expected a training run or a model folder"):
         load_model(config)
 

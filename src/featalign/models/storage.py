@@ -67,6 +67,11 @@ def model_folder(path: Path) -> Path:
             f"{path}: is a file; expected a training run or a model folder, such as the run that it was exported from "
             "(load_published reads checkpoints of the published code)"
         )
+    if (path / "recipe.yaml").is_file() and not (path / "metrics.json").exists():
+        raise WeightsError(
+            f"{path}: is a training run that has not stored a model yet; it does so at its first validation and at its "
+            "end: wait for it, or start the same `featalign train` again if it was stopped"
+        )
     raise WeightsError(
         f"{path}: holds no model; expected {CONFIG} and {WEIGHTS} in it or in its folder model/ "
         "(load_published reads checkpoints of the published code)"
