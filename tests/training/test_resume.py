@@ -77,6 +77,10 @@ def stopping_at(read: int) -> Drawn:
     return Drawn(at=interrupt)
 
 
+def killed(read: int) -> None:
+    raise RuntimeError("killed")
+
+
 def stopped(out: Path, recipe: Recipe, *, read: int = 10) -> RunResult:
     return go(out, recipe, stopping_at(read))[0]
 
@@ -93,6 +97,16 @@ def test_interrupted_run_goes_on_with_the_same_bytes(tmp_path: Path, tiny: Tiny)
     assert "going on after step 5 of 6" in said
     assert not result.interrupted and result.iterations == 6
     assert left(tmp_path / "run") == left(tmp_path / "whole")
+
+
+def test_numbers_of_an_interrupted_run_do_not_outlive_its_model(tmp_path: Path, tiny: Tiny) -> None:
+    """Where it goes on and is then killed, model/ may hold the weights of a later validation."""
+    recipe, run = tiny(*STEPS), tmp_path / "run"
+    stopped(run, recipe)
+    assert (run / "metrics.json").is_file()
+    with pytest.raises(RuntimeError, match="killed"):
+        go(run, recipe, Drawn(at=killed))
+    assert not (run / "metrics.json").exists()
 
 
 def test_run_killed_before_its_first_checkpoint_begins_again_with_its_weights(tmp_path: Path, tiny: Tiny) -> None:

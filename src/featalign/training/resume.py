@@ -60,6 +60,7 @@ def begin(folder: RunFolder, recipe: Recipe, splits: Splits, *, fresh: bool, say
         prepare(folder)
     else:
         remove_leftovers(folder)
+        folder.metrics.unlink(missing_ok=True)  # the numbers of a run that was interrupted: no longer those of model/
         say(f"{folder.root}: going on after step {checkpoint.step} of {recipe.training.iterations}")
         _note_versions(folder, say=say)
     write_atomically(folder.recipe, recipe.to_yaml())
