@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,23 @@ def test_the_card_of_a_run(run, tmp_path):
     assert "| mIoU within 3px of boundaries | - | 12.50 |" in card
     assert "Aims at IFA, table 1, ResNet-50: miou 78." in card and "| featalign | 0.0.9 |" in card
     assert featalign.load(tmp_path / "shared").classes.names == ("road", "sky")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"iterations": 18000, "interrupted": False}, "18000 of 16 crops"),
+        ({"iterations": 900, "interrupted": True}, "900 of 16 crops, interrupted; the recipe has 18000"),
+        ({"iterations": 900, "interrupted": False}, "900 of 16 crops, stopped early; the recipe has 18000"),
+        (None, "unfinished; the recipe has 18000 of 16 crops"),
+    ],
+)
+def test_the_card_says_how_far_the_run_got(run, tmp_path, numbers, said):
+    unfinished = shutil.copytree(run, tmp_path / "run")
+    (unfinished / "metrics.json").unlink()
+    if numbers is not None:
+        (unfinished / "metrics.json").write_text(json.dumps({"validation": None, **numbers}))
+    assert f"| iterations | {said} |" in share(unfinished, tmp_path / "shared")
 
 
 def test_the_card_of_a_model_folder_says_what_is_known(run, tmp_path):

@@ -13,6 +13,7 @@ from featalign.models import Segmentor
 from featalign.models.card import Measured, ModelCard, Origin, Stated
 from featalign.training.recipe import Recipe
 from featalign.training.recipe_files import load_recipe
+from featalign.training.recipe_training import TrainingRecipe
 from featalign.training.run_folder import RunFolder
 
 
@@ -32,36 +33,48 @@ def run_card(model: Segmentor, run: Path, *, title: str, stated: Stated, evaluat
     return ModelCard(
         title,
         stated=stated,
-        origin=Origin() if recipe is None else _origin(recipe),
+        origin=Origin() if recipe is None else _origin(recipe, folder),
         measured=[*validated, *(_evaluation(path, model) for path in evaluations)],
         versions=_read(folder.versions) if folder.versions.is_file() else {},
     )
 
 
-def _origin(recipe: Recipe) -> Origin:
+def _origin(recipe: Recipe, folder: RunFolder) -> Origin:
     pretrained, start = recipe.model.pretrained, recipe.training.start_from
     return Origin(
         backbone=pretrained if isinstance(pretrained, bool) else Path(pretrained).name,
         model=None if start is None else Path(start).name,
-        facts=_facts(recipe),
+        facts=_facts(recipe, folder),
         aim=_aim(recipe),
     )
 
 
-def _facts(recipe: Recipe) -> list[tuple[str, str]]:
+def _facts(recipe: Recipe, folder: RunFolder) -> list[tuple[str, str]]:
     data, training, loss = recipe.data, recipe.training, recipe.loss
-    batch = f"{training.batch}" + (f" x {training.accumulate} accumulated" if training.accumulate > 1 else "")
     rows = [
         ("recipe", recipe.summary),
         ("layout and split", f"{data.layout}, `{data.train_split}`"),
         ("crops", f"{data.crop[0]} x {data.crop[1]} of images scaled by {data.scales[0]:g} to {data.scales[1]:g}"),
-        ("iterations", f"{training.iterations} of {batch} crops"),
+        ("iterations", _iterations(training, folder)),
         ("optimizer", f"{training.optimizer}, learning rate {training.lr:g}, {training.schedule}"),
         ("weight decay", f"{training.weight_decay:g}"),
         ("loss", f"{loss.main}, auxiliary {loss.auxiliary} x {loss.auxiliary_weight:g}"),
         ("precision and seed", f"{training.precision}, {training.seed}"),
     ]
     return [(what, value) for what, value in rows if value]
+
+
+def _iterations(training: TrainingRecipe, folder: RunFolder) -> str:
+    """Those that were made; beside them the recipe's, where these are more."""
+    batch = f"{training.batch}" + (f" x {training.accumulate} accumulated" if training.accumulate > 1 else "")
+    if not folder.metrics.is_file():
+        return f"unfinished; the recipe has {training.iterations} of {batch} crops"
+    numbers = _read(folder.metrics)
+    made = numbers.get("iterations", training.iterations)
+    if made == training.iterations:
+        return f"{made} of {batch} crops"
+    how = "interrupted" if numbers.get("interrupted") else "stopped early"
+    return f"{made} of {batch} crops, {how}; the recipe has {training.iterations}"
 
 
 def _aim(recipe: Recipe) -> str:
