@@ -83,6 +83,18 @@ def test_a_recipe_of_another_time_is_no_obstacle(tmp_path: Path, capsys: pytest.
     assert "tested by the defaults" in capsys.readouterr().err
 
 
+def test_scores_of_an_unfinished_run_are_called_that(tmp_path: Path) -> None:
+    (run_with(tmp_path / "run") / "model").mkdir()
+    notes = []
+    for numbers in (None, '{"interrupted": true}', '{"interrupted": false}'):
+        if numbers is not None:
+            (tmp_path / "run" / "metrics.json").write_text(numbers)
+        for command in (["eval", "RUN"], ["compare", "RUN", "RUN", "--out", "compared"]):
+            arguments = [str(tmp_path / "run") if one == "RUN" else one for one in command]
+            notes.append("is not finished" in run_cli(app, [*arguments, "--data", str(tmp_path)]).stderr)
+    assert notes == [True] * 4 + [False] * 2
+
+
 def test_list_shows_aims_and_runs(tmp_path: Path) -> None:
     page = tmp_path / "recipes.md"
     result = run_cli(app, ["recipes", "--markdown", str(page)])

@@ -11,7 +11,15 @@ from featalign.cli.options import format_setting
 from featalign.errors import ConfigError
 from featalign.models.network import Mode
 from featalign.training import Recipe, load_recipe
+from featalign.training.resume import is_finished
 from featalign.training.run_folder import RunFolder
+
+
+def note_unfinished(run: Path) -> None:
+    """Say so where the model is not yet the one that the run will end with."""
+    folder = RunFolder(run)
+    if folder.recipe.is_file() and folder.model.is_dir() and not is_finished(folder):
+        err.print(f"note: {run} is a training run that is not finished; its model may still change", markup=False)
 
 
 @dataclass(frozen=True)

@@ -70,12 +70,13 @@ def evaluate(
     Detectors are scored by average precision, panoptic networks by panoptic quality.
     """
     from featalign.cli import objects
+    from featalign.cli.protocol import note_unfinished, protocol
 
+    note_unfinished(run)
     if objects.finds_objects(run):
         objects.require_options(context, run, known={"run", "data", "split", "device", "json"})
         return objects.score_objects(run, data, split=split, device=device, json=json)
     from featalign.cli.predicting import predictor
-    from featalign.cli.protocol import protocol
     from featalign.cli.reporting import check_folder, write_report
     from featalign.cli.scoring import ScoreOptions, score
 
@@ -170,13 +171,14 @@ def compare(
     from featalign.cli.objects import refuse
     from featalign.cli.options import parse_bytes
     from featalign.cli.predicting import predictor
-    from featalign.cli.protocol import reading
+    from featalign.cli.protocol import note_unfinished, reading
     from featalign.cli.scoring import ScoreOptions
     from featalign.cli.settings import predictor_of
     from featalign.data import DEFAULT_MAX_PIXELS
 
     for run in (run_a, run_b):
         refuse(run, "only networks that label pixels are compared; `featalign eval --json` gives the scores of each")
+        note_unfinished(run)
     load = partial(
         predictor,
         device=device,
