@@ -94,6 +94,8 @@ def test_eval(featalign, runs, data, tmp_path, capsys, name, found):
     assert "disc" in capsys.readouterr().out
     assert featalign("eval", runs[name], "--data", data, "--split", "val", "--scales", "0.5,1") == 2
     assert "--scales is for networks that label every pixel" in capsys.readouterr().err
+    assert featalign("merge-scores", tmp_path / "scores.json") == 2
+    assert "holds the scores of a network that finds objects" in capsys.readouterr().err
 
 
 def test_predict_objects(featalign, runs, data, tmp_path):

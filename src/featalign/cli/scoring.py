@@ -123,8 +123,14 @@ def open_samples(predictor: Predictor, options: ScoreOptions) -> SegmentationDat
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """A file of scores as it is. Raises DataError."""
-    return read_json(path, error=DataError, expected="what `featalign eval --json` writes")
+    """A file of scores as it is. Raises DataError, also for those of a network that finds objects."""
+    content = read_json(path, error=DataError, expected="what `featalign eval --json` writes")
+    if "counts" not in content and content.keys() & {"bbox", "all"}:
+        raise DataError(
+            f"{path}: holds the scores of a network that finds objects; only those of networks that label pixels are "
+            "compared and joined"
+        )
+    return content
 
 
 def read_evaluation(path: Path, content: dict[str, Any]) -> Evaluation:
