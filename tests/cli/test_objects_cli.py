@@ -148,6 +148,14 @@ def test_one_image_too_many_for_memory_does_not_stop_the_others(featalign, runs,
     assert (tmp_path / "failures.jsonl").read_text().count("memory is not enough") == 3
 
 
+def test_segments_have_no_threshold(featalign, runs, data, tmp_path, capsys):
+    """It would be left out of account without a word."""
+    image, out = data / "val" / "001.png", tmp_path / "out"
+    assert featalign("predict", runs["panoptic_fpn"], image, "--out", out, "--threshold", "0.9") == 2
+    assert "--threshold is for detectors, leave it out" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_predict_segments(featalign, runs, data, tmp_path):
     assert featalign("predict", runs["panoptic_fpn"], data / "val" / "001.png", "--out", tmp_path) == 0
     content = json.loads((tmp_path / "segments" / "001.json").read_text())

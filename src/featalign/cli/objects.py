@@ -18,13 +18,14 @@ from featalign.errors import ConfigError
 from featalign.inference import collect_images, score_detector, score_panoptic
 from featalign.inference.explanation import explain_detector
 from featalign.inference.listing import Shard
-from featalign.inference.object_files import predict_object_files
+from featalign.inference.object_files import THRESHOLD, predict_object_files
 from featalign.metrics import ConfusionMatrix, DetectionScores, PanopticScores
 from featalign.metrics.detection import Kind
 from featalign.models import load_detector
 from featalign.models.storage import CONFIG, model_folder, read_config
 from featalign.training import Recipe, load_recipe
 from featalign.training.object_splits import examine, forbidding, open_object_split
+from featalign.training.recipe_types import PANOPTIC
 from featalign.training.run_folder import RunFolder
 
 _AVERAGES = {
@@ -65,19 +66,24 @@ def predict_objects(
     sources: list[Path],
     output: Path,
     *,
-    threshold: float,
+    threshold: float | None,
     device: str,
     max_pixels: int | None,
     shard: str | None,
     resume: bool,
 ) -> None:
     """Write what is found in all images. Raises FeatalignError, or typer.Exit with code 2 if one failed."""
+    model = load_detector(run)
+    if threshold is not None and model.config["name"] in PANOPTIC:
+        raise ConfigError(
+            f"{run} divides images into segments, by its own rules; --threshold is for detectors, leave it out"
+        )
     images, part = collect_images(sources), Shard.parse(shard) if shard else None
     failures = predict_object_files(
-        load_detector(run),
+        model,
         images,
         output,
-        threshold=threshold,
+        threshold=THRESHOLD if threshold is None else threshold,
         device=device,
         max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
         shard=part,

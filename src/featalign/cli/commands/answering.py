@@ -86,7 +86,7 @@ def predict(
             run,
             images,
             output,
-            threshold=0.5 if threshold is None else threshold,
+            threshold=threshold,
             device=device,
             max_pixels=max_pixels,
             shard=shard,
