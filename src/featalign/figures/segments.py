@@ -25,6 +25,8 @@ def segment_overlay(
 ) -> Image.Image:
     """The image with every segment tinted, its edges dark, and its caption in its fullest row.
 
+    A caption is moved down or up where it would reach beyond the image.
+
     Args:
         image: uint8 (H, W, 3).
         segments: numbers 1 … S of the segments, 0 for void, which keeps the image's own colours (H, W).
@@ -58,11 +60,12 @@ def _edges(segments: NDArray[np.integer]) -> NDArray[np.bool_]:
 
 
 def _write(draw: ImageDraw.ImageDraw, segments: NDArray[np.integer], captions: Sequence[str]) -> None:
-    letters = font(max(10, round(max(segments.shape) / 50)))
+    height = max(10, round(max(segments.shape) / 50))
+    letters, highest, lowest = font(height), height / 2, segments.shape[0] - height / 2
     for number, caption in enumerate(captions, start=1):
         row, left, right = _widest(segments == number)
         if letters.getlength(caption) + 4 <= right - left:
-            place = ((left + right) / 2, row + 0.5)
+            place = ((left + right) / 2, min(max(row + 0.5, highest), lowest))
             draw.text(place, caption, fill=PAPER, font=letters, anchor="mm", stroke_width=1, stroke_fill=INK)
 
 
