@@ -170,6 +170,10 @@ def test_evaluation_refuses_other_classes_and_empty_labels(predictor, tmp_path):
     other = create_model("fpn", classes=3, backbone="resnet10t", width=8, hidden=(8,))
     with pytest.raises(DataError, match="3 classes apart, the data has 8"):
         evaluate(Predictor(other, device="cpu"), SceneDataset(1, (32, 32)))
+    first, second, *others = SCENE_CLASSES.names
+    moved = create_model("fpn", classes=[second, first, *others], backbone="resnet10t", width=8, hidden=(8,))
+    with pytest.raises(DataError, match=f'"{first}" is class 0 of the data and 1 of the model: number the classes'):
+        evaluate(Predictor(moved, device="cpu"), SceneDataset(1, (32, 32)))
     folder = tmp_path / "test"
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)

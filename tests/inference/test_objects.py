@@ -105,8 +105,8 @@ def test_what_is_missing_is_said_before_the_first_answer(dataset, monkeypatch):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (Classes.numbered(3), "a model of 3 classes on a set of 2"),
-        (Classes.named(["car", "cat"]), "the model's classes in another order, cat, car and not car, cat"),
+        (Classes.numbered(3), "the model tells 3 classes apart, the data has 2: score it on data with the"),
+        (Classes.named(["car", "cat"]), '"cat" is class 0 of the data and 1 of the model: number the classes'),
     ],
 )
 def test_classes_must_be_those_of_the_set(dataset, classes, message):

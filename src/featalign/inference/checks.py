@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from featalign import ops
-from featalign.errors import ConfigError, did_you_mean
+from featalign.errors import ConfigError, DataError, did_you_mean
 from featalign.inference.network import Size
 from featalign.models import Detector
-from featalign.spec import Depth
+from featalign.spec import Classes, Depth
 
 
 def check_network(model: Any) -> None:
@@ -25,6 +25,23 @@ def check_network(model: Any) -> None:
         raise ConfigError(
             f"a Predictor takes a network, such as featalign.load(…) or create_model(…) gives, got {_shown(model)}"
         )
+
+
+def check_classes(own: Classes, given: Classes) -> None:
+    """Raises DataError unless data with the ``given`` classes can be scored by a model with its ``own``: equally many,
+    and none under another number."""
+    ours, theirs = own.names, given.names
+    if len(ours) != len(theirs):
+        raise DataError(
+            f"the model tells {len(ours)} classes apart, the data has {len(theirs)}: score it on data with the classes "
+            "that it was trained on"
+        )
+    for number, name in enumerate(theirs):
+        if name in ours and ours[number] != name:
+            raise DataError(
+                f'"{name}" is class {number} of the data and {ours.index(name)} of the model: number the classes of '
+                "the data as in training"
+            )
 
 
 def check_weights(model: nn.Module, precision: str, half: torch.dtype | None) -> None:

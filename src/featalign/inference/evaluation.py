@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featalign.data import Batch, Progress, Samples, in_order, load_batches, silent
-from featalign.errors import ConfigError, DataError, did_you_mean
+from featalign.errors import ConfigError, did_you_mean
+from featalign.inference.checks import check_classes
 from featalign.inference.counted import METRICS, Counter, stacked
 from featalign.inference.grouping import InstanceCounter, categories_of, category_numbers
 from featalign.inference.measuring import Meter
@@ -61,7 +62,7 @@ def evaluate(
         progress: shows how far the loop is.
 
     Raises:
-        DataError: if the classes of model and data differ in number, or no pixel is labelled.
+        DataError: if the classes of model and data differ in number or order, or no pixel is labelled.
         ConfigError: for an unknown metric or a shard that does not exist.
     """
     _check(predictor, samples, metrics, rank, ranks)
@@ -96,9 +97,7 @@ def gathered(part: Evaluation) -> Evaluation:
 
 
 def _check(predictor: Predictor, samples: LabelledSamples, metrics: Collection[str], rank: int, ranks: int) -> None:
-    ours, theirs = len(predictor.model.classes), len(samples.classes)
-    if ours != theirs:
-        raise DataError(f"the model tells {ours} classes apart, the data has {theirs}")
+    check_classes(predictor.model.classes, samples.classes)
     if not 0 <= rank < ranks:
         raise ConfigError(f"expected 0 <= rank < ranks, got rank {rank} of {ranks}")
     for name in metrics:

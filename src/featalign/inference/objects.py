@@ -18,6 +18,7 @@ from featalign.data.objects import AnyObjects, coco_results
 from featalign.errors import DataError
 from featalign.figures.objects import object_overlay
 from featalign.figures.palette import Pixels
+from featalign.inference.checks import check_classes
 from featalign.inference.devices import choose_device
 from featalign.metrics import DetectionScores, average_precision
 from featalign.metrics.detection import Kind, require_pycocotools
@@ -112,10 +113,10 @@ def score_detector(
     ones.
 
     Raises:
-        DataError: if the model's classes are not as many as the set's, or the same in another order.
+        DataError: if the model's classes are not as many as the set's, or numbered otherwise.
         ConfigError: if pycocotools is missing.
     """
-    require_classes(model, dataset.classes)
+    check_classes(model.classes, dataset.classes)
     require_pycocotools()
     rows: list[dict[str, Any]] = []
     masks = False
@@ -128,18 +129,6 @@ def score_detector(
     if masks:
         kinds += ["segm", "boundary"] if boundary else ["segm"]
     return {kind: average_precision(dataset.truth, rows, kind=kind) for kind in kinds}
-
-
-def require_classes(model: Detector, classes: Classes) -> None:
-    """Raises DataError if these are not as many as the model's, or the same in another order."""
-    own, names = model.classes.names, classes.names
-    if len(own) != len(names):
-        raise DataError(f"a model of {len(own)} classes on a set of {len(names)}")
-    if own != names and sorted(own) == sorted(names):
-        raise DataError(
-            f"the set has the model's classes in another order, {', '.join(names[:5])} and not {', '.join(own[:5])}: "
-            "number its categories as in training"
-        )
 
 
 def as_image(model: Detector, image: Path | str | Pixels, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Tensor:

@@ -17,7 +17,8 @@ from featalign.data.objects import AnySegments, class_ids
 from featalign.errors import DataError
 from featalign.figures.palette import Pixels
 from featalign.figures.segments import segment_overlay
-from featalign.inference.objects import Objects, answers, as_image, require_classes
+from featalign.inference.checks import check_classes
+from featalign.inference.objects import Objects, answers, as_image
 from featalign.metrics import ConfusionMatrix, PanopticQuality, PanopticScores
 from featalign.models import Detector
 from featalign.spec import Classes
@@ -122,10 +123,10 @@ def score_panoptic(
     Of a network that says the class of each pixel besides, ``confusion`` counts these.
 
     Raises:
-        DataError: if the model's classes are not as many as the set's, or the same in another order; if it finds
-            objects alone.
+        DataError: if the model's classes are not as many as the set's, or numbered otherwise; if it finds objects
+            alone.
     """
-    require_classes(model, dataset.classes)
+    check_classes(model.classes, dataset.classes)
     quality = PanopticQuality(len(dataset.classes), dataset.things)
     for index in progress(range(len(dataset)), total=len(dataset), description="scoring"):
         sample = dataset[index]
