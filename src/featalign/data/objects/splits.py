@@ -45,6 +45,9 @@ def find_objects(
         ConfigError: if a path has other braces than ``{split}``.
     """
     root = Path(root)
+    if not root.is_dir():
+        found = "is a file" if root.exists() else "does not exist"
+        raise DataError(f"{root}: {found}; expected the folder of the data set, unpacked")
     named = annotations or f"annotations/{kind}_{{split}}.json"
     file = _first(_places(root, split, names=[named], exact=annotations is not None))
     if file is None:
@@ -52,7 +55,7 @@ def find_objects(
         known = did_you_mean(split, there) if there else f"there is no annotations/{kind}_*.json at all"
         if not there and annotations is None and (others := [one for one in object_kinds(root) if one != kind]):
             known += f", but {others[0]}_*.json, which {_READERS[others[0]]} read"
-        raise DataError(f'{root}: no {kind} of split "{split}"; {known}')
+        raise DataError(f'{root}: no {kind} file of split "{split}"; {known}')
     names = list(_IMAGES) if images is None else [images]
     folder = _first(_places(root, split, names=names, exact=images is not None), folder=True)
     if folder is None:
