@@ -327,8 +327,10 @@ def test_the_page_runs(content, write, tmp_path, monkeypatch):
 
 
 def test_a_set_of_the_other_kind_is_told_from_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no annotations/panoptic_\*\.json at all$"):
+    with pytest.raises(DataError, match=r"panoptic_\*\.json at all; how masks .* `featalign check-data` says$"):
         find_objects(tmp_path, "val", kind="panoptic")
+    with pytest.raises(DataError, match=r"there is no annotations/instances_\*\.json at all$"):
+        find_objects(tmp_path, "val", kind="instances")
     with pytest.raises(DataError, match="nowhere: does not exist; expected the folder of the data set"):
         find_objects(tmp_path / "nowhere", "val", kind="panoptic")
     (tmp_path / "annotations").mkdir()

@@ -53,8 +53,11 @@ def find_objects(
     if file is None:
         there = list_object_splits(root, kind=kind)
         known = did_you_mean(split, there) if there else f"there is no annotations/{kind}_*.json at all"
-        if not there and annotations is None and (others := [one for one in object_kinds(root) if one != kind]):
-            known += f", but {others[0]}_*.json, which {_READERS[others[0]]} read"
+        if not there and annotations is None:
+            if others := [one for one in object_kinds(root) if one != kind]:
+                known += f", but {others[0]}_*.json, which {_READERS[others[0]]} read"
+            elif kind == "panoptic":  # which are made of masks, too
+                known += "; how masks must lie to be read instead, `featalign check-data` says"
         raise DataError(f'{root}: no {kind} file of split "{split}"; {known}')
     names = list(_IMAGES) if images is None else [images]
     folder = _first(_places(root, split, names=names, exact=images is not None), folder=True)
