@@ -90,7 +90,7 @@ def test_train_says_what_is_missing_before_the_first_step(featalign, data, recip
 def test_eval(featalign, runs, data, tmp_path, capsys, name, found):
     assert featalign("eval", runs[name], "--data", data, "--split", "val", "--json", tmp_path / "scores.json") == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["images"] == 3 and found <= set(scores)
+    assert scores["images"] == 3 and found <= set(scores) and scores["names"][:2] == ["disc", "square"]
     assert "disc" in capsys.readouterr().out
     assert featalign("eval", runs[name], "--data", data, "--split", "val", "--scales", "0.5,1") == 2
     assert "--scales is for networks that label every pixel" in capsys.readouterr().err
@@ -303,6 +303,8 @@ def test_masks_alone_teach_maskformer_and_no_detector(featalign, recipes, tmp_pa
     assert "mIoU" in capsys.readouterr().err
     scores = tmp_path / "scores.json"
     assert featalign("eval", tmp_path / "run", "--data", root, "--split", "test", "--json", scores) == 0
-    assert 0 <= json.loads(scores.read_text())["miou"] <= 1
+    found = json.loads(scores.read_text())
+    assert 0 <= found["miou"] <= 1 and set(found["iou"]) <= set(found["names"])
+    assert "IoU" in capsys.readouterr().out.splitlines()[0].split()
     assert featalign("train", recipe, "--data", root, "--out", tmp_path / "none") == 2
     assert "does not tell objects apart" in capsys.readouterr().err

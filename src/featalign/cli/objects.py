@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,15 +101,18 @@ def score_objects(run: Path, data: Path, *, split: str | None, device: str, json
     dataset = open_object_split(
         data, recipe.data, chosen, kind="panoptic" if recipe.task == "panoptic" else "instances"
     )
-    content = {"split": chosen, "images": len(dataset)}
+    names = dataset.classes.names
+    content = {"split": chosen, "images": len(dataset), "names": list(names)}
     if isinstance(dataset, AnySegments):
         confusion = ConfusionMatrix(len(dataset.classes))
         quality = score_panoptic(model, dataset, confusion=confusion, device=device, progress=progress)
-        _show_quality(quality, dataset)
+        labelled = confusion.scores() if confusion.matrix.any() else None
+        _show_quality(quality, names, None if labelled is None else labelled.iou)
         content |= quality.to_json()
-        if confusion.matrix.any():
-            content["miou"] = confusion.scores().miou
-            out.print(f"mIoU {percent(confusion.scores().miou)}")
+        if labelled is not None:
+            present = {name: iou for name, iou in zip(names, labelled.iou, strict=True) if not math.isnan(iou)}
+            content |= {"miou": labelled.miou, "iou": present}
+            out.print(f"mIoU {percent(labelled.miou)}")
         save_json(json, content)
     else:
         found = score_detector(model, dataset, device=device, progress=progress)
@@ -185,7 +189,15 @@ def _show_averages(found: dict[Kind, DetectionScores], dataset: AnyObjects) -> N
     )
 
 
-def _show_quality(found: PanopticScores, dataset: AnySegments) -> None:
+def _show_quality(found: PanopticScores, names: Sequence[str], iou: Sequence[float] | None) -> None:
+    """``iou``: of each class, where the network says the class of each pixel besides."""
     parts = {"all": found.all, "things": found.things, "stuff": found.stuff}
-    rows = [*zip(dataset.classes.names, found.classes, strict=True), *parts.items()]
-    table([(name, *map(percent, (q.pq, q.sq, q.rq))) for name, q in rows], header=("class", "PQ", "SQ", "RQ"))
+    rows = [
+        [name, *map(percent, (q.pq, q.sq, q.rq))]
+        for name, q in [*zip(names, found.classes, strict=True), *parts.items()]
+    ]
+    header = ["class", "PQ", "SQ", "RQ"]
+    if iou is not None:
+        for row, value in zip([header, *rows], ["IoU", *map(percent, iou), "", "", ""], strict=True):
+            row.append(value)
+    table(rows, header=header)
