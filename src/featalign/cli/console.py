@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from featalign.errors import ConfigError
 from featalign.files import write_atomically
@@ -32,7 +31,9 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 def progress(items: Iterable[T], *, total: int, description: str) -> Iterable[T]:
     """A bar on a terminal, nothing elsewhere."""
-    return track(items, description=description, total=total, console=err, transient=True, disable=not err.is_terminal)
+    from featalign.data import bar_on
+
+    return bar_on(err)(items, description=description, total=total)
 
 
 def conclude(failures: Mapping[Path, str], *, images: int, folder: Path) -> None:

@@ -27,7 +27,7 @@ def silent(items: Iterable[T], *, total: int, description: str) -> Iterable[T]:
 
 def bar_on(console: Console) -> Progress:
     """A bar if the console is a terminal, nothing elsewhere."""
-    return partial(track, console=console, transient=True, disable=not console.is_terminal)
+    return partial(track, console=console, transient=True) if console.is_terminal else silent
 
 
 def threaded(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
