@@ -7,7 +7,7 @@ from torch import nn
 from featalign.align.alignseg import OffsetPredictor
 from featalign.align.fapn import DeformableConv
 from featalign.align.sfnet import AlignedModule
-from featalign.layers import OffsetConv2d
+from featalign.layers import GroupNorm, OffsetConv2d
 
 
 def test_single_precision_convolution_is_a_convolution():
@@ -31,3 +31,13 @@ def test_single_precision_convolution_is_a_convolution():
 )
 def test_what_predicts_positions_is_one(predictor):
     assert isinstance(predictor, OffsetConv2d)
+
+
+def test_group_normalization_of_a_single_value_is_that_of_a_larger_batch():
+    torch.manual_seed(0)
+    norm, cell = GroupNorm(4, 4), torch.randn(2, 4, 1, 1)
+    nn.init.normal_(norm.bias)
+    assert torch.equal(norm(cell[:1]), norm(cell)[:1])
+    torch.testing.assert_close(norm(cell[:1]).flatten(), norm.bias, rtol=0, atol=1e-3)
+    plain, images = nn.GroupNorm(2, 4), torch.randn(1, 4, 5, 6)
+    assert torch.equal(GroupNorm(2, 4)(images), plain(images))

@@ -26,6 +26,16 @@ class BatchNorm2d(nn.BatchNorm2d):
         return super().forward(input)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group normalization that also takes a single value per group, as a 1x1 map has where a group is one channel.
+
+    PyTorch answers such maps, with the bias, in batches of two or more, and refuses them in batches of one.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class Conv2d(nn.Conv2d):
     """A convolution whose products along the channels, if it is 1x1, are :func:`~featalign.ops.pointwise`."""
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from featalign.align.ifa import Resample
 from featalign.align.resample import Deconvolution, Resize
 from featalign.errors import ConfigError, did_you_mean
-from featalign.layers import BatchNorm2d, Conv2d, OffsetConv2d
+from featalign.layers import BatchNorm2d, Conv2d, GroupNorm, OffsetConv2d
 from featalign.ops.deform import deform_conv
 
 Norm = Literal["GN", "BN"]
@@ -47,7 +47,7 @@ def conv_norm(
         return nn.Sequential(convolution, BatchNorm2d(out_channels))
     if out_channels % _NORM_GROUPS:
         raise ConfigError(f"group normalization needs a multiple of {_NORM_GROUPS} channels, got {out_channels}")
-    return nn.Sequential(convolution, nn.GroupNorm(_NORM_GROUPS, out_channels))
+    return nn.Sequential(convolution, GroupNorm(_NORM_GROUPS, out_channels))
 
 
 class FeatureSelection(nn.Module):
