@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from featalign.cli.exporting import show
 from featalign.data import normalize
 from featalign.errors import ConfigError, DataError, ExportError, FeatalignError, WeightsError
 from featalign.export import Exported, ExportedModel, export_model, is_exported, load_exported
-from featalign.export.exporting import _beside
+from featalign.export.exporting import _beside, _why
 from featalign.export.metadata import ExportInfo
 from featalign.export.verify import Comparison, judge
 from featalign.inference import Predictor
@@ -119,6 +120,18 @@ def test_a_file_that_fails_when_it_is_run_is_refused_and_removed(monkeypatch, tm
     ):
         export_model(network(align="bilinear"), tmp_path / "model.pt2", to="torch")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (None, "torch with dynamic size (too small); try a fixed one (--size HEIGHTxWIDTH), or another target"),
+        ((1, 1), "torch with 1x1 (too small); try another size or target"),
+    ],
+)
+def test_what_may_help_where_a_network_cannot_be_exported(ifa, size, message):
+    reason = _why(RuntimeError("too small"), ifa, replace(INFO, size=size), targets.TARGETS["torch"])
+    assert reason == f"fpn cannot be exported to {message}"
 
 
 def test_an_image_that_a_file_cannot_take_is_named_by_its_size(monkeypatch):

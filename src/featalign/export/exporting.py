@@ -142,7 +142,11 @@ def _refusing(model: Segmentor, info: ExportInfo, target: Target) -> Iterator[No
 def _why(error: Exception, model: Segmentor, info: ExportInfo, target: Target) -> str:
     name = model.config.get("name", type(model).__name__)
     size = "dynamic size" if info.size is None else "x".join(map(str, info.size))
-    advice = "try a fixed one (--size HEIGHTxWIDTH), or another target" if info.size is None else "try another target"
+    advice = (
+        "try a fixed one (--size HEIGHTxWIDTH), or another target"
+        if info.size is None
+        else "try another size or target"
+    )
     return f"{name} cannot be exported to {target.name} with {size} ({said(error)}); {advice}"
 
 
