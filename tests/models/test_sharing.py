@@ -19,6 +19,7 @@ from featalign.models import Segmentor
 from featalign.models.card import ModelCard, Origin, Stated
 from featalign.models.hub import HubModel
 from featalign.models.licenses import license_metadata
+from featalign.spec import Normalization
 
 NAME = "somebody/streets"
 
@@ -59,6 +60,18 @@ def test_folder_round_trip(model, tmp_path):
     assert same(featalign.load(str(tmp_path / "streets")), model)
     card = (tmp_path / "streets" / "README.md").read_text()
     assert 'featalign.load("streets")' in card and str(tmp_path) not in card
+
+
+@pytest.mark.parametrize(
+    ("channels", "depth", "image"),
+    [(3, 8, "street.jpg"), (1, 8, "street.jpg"), (1, 16, "image.npy"), (5, 8, "image.npy")],
+)
+def test_card_names_an_image_that_the_model_reads(channels, depth, image, tmp_path):
+    model = featalign.create_model("fpn", classes=2, backbone="resnet10t", width=8, hidden=(8,), in_channels=channels)
+    model.normalization = Normalization.for_channels(channels, depth=depth)
+    model.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert f'Predictor(model)("{image}")' in card and f"{channels} channels of {depth} bits" in card
 
 
 def test_hub_round_trip_asks_for_the_two_files_of_the_named_model_alone(model, hub):

@@ -136,21 +136,23 @@ def _purpose(model: SegmentationNetwork) -> str:
 
 
 def _use(model: SegmentationNetwork, source: str) -> str:
+    depth = model.normalization.depth
+    image = "street.jpg" if depth == 8 and model.in_channels in (1, 3) else "image.npy"
     return f"""## How to use
 
 ```python
 import featalign
 model = featalign.load("{source}")
-labels = featalign.Predictor(model)("street.jpg").labels  # class ids, (height, width) of the image
+labels = featalign.Predictor(model)("{image}").labels  # class ids, (height, width) of the image
 ```
 
 ```bash
 featalign predict {f"hub:{source}" if "/" in source else source} images/ --out answers/
 ```
 
-Images have {model.in_channels} channels with values from 0 to {model.normalization.scale:g}; the network's own
-normalization, mean {list(model.normalization.mean)} and deviation {list(model.normalization.std)} of values
-divided by {model.normalization.scale:g}, is applied by the predictor."""
+Images have {model.in_channels} channels of {depth} bits with values from 0 to {model.normalization.scale:g}; the
+network's own normalization, mean {list(model.normalization.mean)} and deviation
+{list(model.normalization.std)} of values divided by {model.normalization.scale:g}, is applied by the predictor."""
 
 
 def _classes(model: SegmentationNetwork) -> str:
