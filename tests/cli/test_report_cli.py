@@ -109,7 +109,7 @@ def test_compare_draws_pictures_within_the_limits(root, tmp_path, monkeypatch, c
     assert "cuda:99" in capsys.readouterr().err
 
 
-def test_compare_reads_scores_of_an_exported_file(root, tmp_path, monkeypatch):
+def test_compare_takes_an_exported_file_and_its_scores(root, tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     file = tmp_path / "model.pt2"
     size = open_dataset(root / "data", "test")[0]["image"].shape[-2:]
@@ -119,10 +119,22 @@ def test_compare_reads_scores_of_an_exported_file(root, tmp_path, monkeypatch):
         options = ("--data", root / "data", "--device", "cpu", "--worst", 0, "--out", tmp_path / name)
         assert run(monkeypatch, "eval", source, *options) == 0
     scores = [tmp_path / name / "metrics.json" for name in ("file", "run")]
-    options = ("--data", root / "data", "--resamples", 200, "--out", tmp_path / "out")
-    assert run(monkeypatch, "compare", *scores, *options) == 0
-    found = json.loads((tmp_path / "out" / "comparison.json").read_text())["scores"]["mIoU"]
-    assert found["difference"] == pytest.approx(0, abs=0.01)
+    options = (
+        "--data",
+        root / "data",
+        "--device",
+        "cpu",
+        "--resamples",
+        200,
+        "--pictures",
+        1,
+        "--out",
+        tmp_path / "out",
+    )
+    for sources in (scores, (file, root / "0")):
+        assert run(monkeypatch, "compare", *sources, *options) == 0
+        found = json.loads((tmp_path / "out" / "comparison.json").read_text())["scores"]["mIoU"]
+        assert found["difference"] == pytest.approx(0, abs=0.01)
 
 
 def test_compare_opens_both_runs_before_it_scores_one(root, tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The `compare` command's work: two runs, or what `eval` wrote of them, side by side."""
+"""The `compare` command's work: two networks, or what `eval` wrote of them, side by side."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from featalign.cli.scoring import ScoreOptions, open_samples, read_content, read
 from featalign.cli.settings import SETTINGS, Settings, differing, settings_in
 from featalign.doctor import versions
 from featalign.errors import ConfigError
+from featalign.export.exported import is_exported
 from featalign.files import write_atomically
 from featalign.inference import Evaluation, Predictor
 from featalign.inference.listing import Shard
@@ -23,7 +24,7 @@ SCORES, PAGE = "comparison.json", "comparison.html"
 
 @dataclass(frozen=True)
 class Side:
-    """A run: what it scored, how, and, where there is data, what predicts it again."""
+    """A network: what it scored, how, and, where there is data, what predicts it again."""
 
     name: str
     found: Evaluation
@@ -44,7 +45,7 @@ def run_comparison(
     """Score what is not scored yet, compare, show, write. Raises FeatalignError.
 
     Args:
-        sources: of A and B: a run, or a file of scores.
+        sources: of A and B: a run, an exported network, or a file of scores.
         folder: gets both files.
         options: the data and how to score it; None without data.
         load: a run as the options have it.
@@ -95,7 +96,7 @@ def _side(
     again: Callable[[Path, Settings], Predictor],
 ) -> Callable[[], Side]:
     """What gives the side; all that could be wrong with the source itself is raised here."""
-    if source.is_file():
+    if source.is_file() and not is_exported(source):
         before = _scored_before(source, options, again)
         return lambda: before
     if options is None:

@@ -127,7 +127,9 @@ def evaluate(
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(metavar="A", help="A run, a model folder, or what `eval` wrote of one.")],
+    run_a: Annotated[
+        Path, typer.Argument(metavar="A", help="A run, model folder or exported file, or what `eval` wrote.")
+    ],
     run_b: Annotated[Path, typer.Argument(metavar="B", help="The same of another.")],
     output: Annotated[Path, typer.Option("--out", metavar="DIR", help="Gets comparison.json and comparison.html.")],
     data: Annotated[
