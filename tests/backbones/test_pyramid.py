@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.export import Dim
 
 from featalign.backbones import Pyramid
 from featalign.errors import ConfigError
@@ -92,3 +96,27 @@ def test_building_leaves_statistics_and_mode_alone():
     pyramid = Pyramid("resnet18")
     assert pyramid.training
     assert all(int(b) == 0 for name, b in pyramid.named_buffers() if name.endswith("num_batches_tracked"))
+
+
+class Pooled(nn.Module):
+    """A body that drops the remainder of rows and columns, as ConvNeXt does."""
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [F.avg_pool2d(images, stride) for stride in (4, 8, 16, 32)]
+
+
+@torch.no_grad()
+def test_sizes_stay_open_in_a_program_that_is_stored_where_images_are_extended():
+    pyramid = Pyramid("resnet10t").eval()
+    pyramid.body, pyramid._pads, pyramid._levels = Pooled(), True, [0, 1, 2, 3]
+    example, sizes, stored = torch.zeros(1, 3, 96, 160), {"images": {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}, io.BytesIO()
+    program = torch.export.export(
+        pyramid, (example,), dynamic_shapes=sizes, prefer_deferred_runtime_asserts_over_guards=True
+    )
+    torch.export.save(program, stored)
+    stored.seek(0)
+    opened = torch.export.load(stored).module()
+    for height, width in ((65, 200), (130, 67)):
+        images = torch.randn(1, 3, height, width)
+        for found, wanted in zip(opened(images), pyramid(images), strict=True):
+            assert torch.equal(found, wanted)

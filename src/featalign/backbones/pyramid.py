@@ -117,17 +117,18 @@ class Pyramid(nn.Module):
                 has no variance there.
         """
         height, width = images.shape[-2:]
-        single_cell = images.shape[0] == 1 and max(height, width) <= max(self.strides) and not self._pads
-        if single_cell and self.training and any(isinstance(layer, _BatchNorm) for layer in self.body.modules()):
+        alone = self.training and not self._pads and images.shape[0] == 1
+        single_cell = alone and max(height, width) <= max(self.strides)
+        if single_cell and any(isinstance(layer, _BatchNorm) for layer in self.body.modules()):
             raise ValueError(
                 f"cannot train on one image of {height}x{width} pixels: its map at stride {max(self.strides)} is a "
                 "single cell, which batch normalization cannot use; take a larger crop or a batch of at least 2"
             )
         if not self._pads:
             return self._maps(images)
-        cut = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in self.strides]
+        cut = [(-(-height // stride), -(-width // stride)) for stride in self.strides]  # no .pt2 has a ceil
         maps = self._maps(_pad(images, max(self.strides)))
-        return [level[..., :h, :w] for level, (h, w) in zip(maps, cut, strict=True)]
+        return [_cut(level, *size) for level, size in zip(maps, cut, strict=True)]
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         maps = self.body(images)
@@ -155,6 +156,14 @@ def _pad(images: Tensor, stride: int) -> Tensor:
     height, width = images.shape[-2:]
     missing = [max(-side % stride, 2 * stride - side) for side in (width, height)]
     return F.pad(images, (0, missing[0], 0, missing[1]), mode="replicate")
+
+
+def _cut(level: Tensor, height: int, width: int) -> Tensor:
+    """The first rows and columns of a map (B, C, h, w): (B, C, height, width)."""
+    if torch.compiler.is_exporting():  # a slice asks whether it is all of the map, which symbols cannot say
+        rows, columns = (torch.arange(side, device=level.device) for side in (height, width))
+        return level.index_select(2, rows).index_select(3, columns)
+    return level[..., :height, :width]
 
 
 def _listed(values: Iterable[int]) -> str:
