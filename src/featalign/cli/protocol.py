@@ -19,7 +19,7 @@ def note_unfinished(run: Path) -> None:
     """Say so where the model is not yet the one that the run will end with."""
     folder = RunFolder(run)
     if folder.recipe.is_file() and folder.model.is_dir() and not is_finished(folder):
-        err.print(f"note: {run} is a training run that is not finished; its model may still change", markup=False)
+        err.print(f"note: {run} is a training run that is not finished; its model may still change")
 
 
 @dataclass(frozen=True)
