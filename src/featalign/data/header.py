@@ -14,8 +14,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from featalign.data import tiff
 from featalign.errors import DataError
 
-DEEPER = "scale it to 8 bits, or train at data.depth: 16 (depth=16 in Python)"
-"""What to do with 16 bits where 8 are read."""
+DEEPER = "scale it to 8 bits, or train a network that labels pixels at data.depth: 16 (depth=16 in Python)"
+"""What to do with 16 bits where 8 are read; detectors read no others."""
 SHALLOWER = "save it with 16 bits, or train at data.depth: 8 (depth=8 in Python)"
 """What to do with 8 bits where 16 are read."""
 
