@@ -14,6 +14,7 @@ from featalign.cli import main
 from featalign.cli.optimizing import advise
 from featalign.inference.optimizing import Form, Optimized
 from featalign.models import create_model, load_model, save_model
+from featalign.spec import Normalization
 
 
 def run(monkeypatch, *arguments: object) -> int:
@@ -86,9 +87,20 @@ def test_refusals_in_one_line(monkeypatch, capsys, tmp_path, arguments, message)
     assert message in err and err.count("\n") == 1
 
 
-def test_other_channels_need_images(monkeypatch, capsys, tmp_path):
-    assert run(monkeypatch, "optimize", stored(tmp_path / "m", in_channels=5)) == 2
-    assert "which this network reads; try it on yours (--images FOLDER)" in capsys.readouterr().err
+def test_scenes_are_drawn_with_the_channels_and_bits_that_a_network_reads(monkeypatch, capsys, tmp_path):
+    model = create_model("fpn", classes=3, backbone="resnet10t", width=16, hidden=(12,), in_channels=5)
+    model.normalization = Normalization.for_channels(5, depth=16)
+    save_model(model, tmp_path / "m")
+    assert run(monkeypatch, "optimize", tmp_path / "m", "--size", "40x56") == 0
+    out, err = capsys.readouterr()
+    assert "use: featalign predict" in out and "tried on drawn scenes" in err
+
+
+def test_where_nothing_can_be_written_nothing_is_measured(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert run(monkeypatch, "optimize", stored(tmp_path / "m"), "--out", tmp_path / "file" / "fast") == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and str(tmp_path / "file") in err
 
 
 @pytest.mark.parametrize("run_holds", [False, True])

@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from featalign.data import Progress, silent
 from featalign.errors import ConfigError, ExportError, FeatalignError, said
 from featalign.export.exported import ExportedModel, load_exported
 from featalign.export.graph import ExportGraph, trace
-from featalign.export.images import trial_images
 from featalign.export.metadata import ExportInfo, Precision, Size
 from featalign.export.quantize import Drop, Quantization, judge_drop, measure_drop, quantize, require_nncf
 from featalign.export.targets import Target, target_named
 from featalign.export.verify import Comparison, compare, judge
 from featalign.files import why
+from featalign.inference.trial_images import trial_images
 from featalign.models import Segmentor
 from featalign.models.network import Mode
 from featalign.version import __version__
@@ -77,7 +78,9 @@ def export_model(
     _check(path, target, precision, mode, quantization)
     model = model.eval()
     info = _info(model, size, precision, mode)
-    pixels = trial_images(images, info)  # before the file, which can take minutes
+    # Before the file, which can take minutes.
+    tried = trial_images(images, channels=info.in_channels, normalization=info.normalization)
+    pixels = [image.to(getattr(torch, info.pixels)) for image in tried]
     with _beside(path) as draft:
         with _refusing(model, info, target):
             _write(model, info, target, draft)

@@ -14,10 +14,10 @@ import torch
 from featalign.data import Progress, Samples
 from featalign.errors import ConfigError, ExportError
 from featalign.export.exported import ExportedModel
-from featalign.export.images import resized
 from featalign.export.metadata import KEY, ExportInfo
 from featalign.inference import Predictor, evaluate
 from featalign.inference.evaluation import LabelledSamples
+from featalign.inference.trial_images import resized
 from featalign.models import Segmentor
 
 CALIBRATION = 100  # images at most

@@ -14,8 +14,8 @@ from torch import Tensor
 from featalign.data import normalize
 from featalign.errors import ExportError
 from featalign.export.exported import ExportedModel
-from featalign.export.images import resized
 from featalign.export.metadata import ExportInfo, Precision, Size
+from featalign.inference.trial_images import resized
 from featalign.models import Segmentor
 
 _RUNS = 3  # per image and size, for the time; after one that warms up

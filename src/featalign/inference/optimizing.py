@@ -8,25 +8,17 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from featalign.data import normalize, read_image
-from featalign.data.scenes import SceneDataset
 from featalign.errors import ConfigError
 from featalign.inference.devices import choose_device
-from featalign.inference.listing import collect_images
-from featalign.inference.network import Size
 from featalign.inference.predictor import HALF, Precision
 from featalign.models import Segmentor
 
 RUNS = 5  # of each form on each image, in turn, after one that warms up
-COUNT = 2  # images
 
 
 @dataclass(frozen=True)
@@ -79,28 +71,6 @@ def optimize(model: Segmentor, *, images: Sequence[Tensor], device: str = "auto"
     forms: list[tuple[str, Segmentor, Precision]] = [(name, network, "fp32") for name, network in networks.items()]
     forms += [(f"and under {precision}", prepared, precision) for precision in half]
     return Optimized(prepared, _measured(forms, images))
-
-
-def trial_images(model: Segmentor, *, size: Size, folder: Path | None = None) -> list[Tensor]:
-    """The first images of a folder at ``size``, or drawn scenes: normalized, each (1, C, *size).
-
-    Raises:
-        ConfigError: without a folder, for networks that do not read colour images of 8 bits.
-        DataError: if the folder holds no image, or one that cannot be read.
-    """
-    depth = model.normalization.depth
-    if folder is not None:
-        paths = collect_images([folder])[:COUNT]
-        read = [read_image(path, channels=model.in_channels, depth=depth) for path in paths]
-        pixels = [torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None] for image in read]
-    elif model.in_channels == 3 and depth == 8:
-        scenes = SceneDataset(COUNT, size, seed=7)
-        pixels = [torch.as_tensor(scenes[i]["image"])[None].float() for i in range(COUNT)]
-    else:
-        what = f"images of {model.in_channels} channels and {depth} bits"
-        raise ConfigError(f"drawn scenes are no {what}, which this network reads; try it on yours (--images FOLDER)")
-    resized = [F.interpolate(image, size=size, mode="bilinear", antialias=True).round() for image in pixels]
-    return [normalize(image.byte() if depth == 8 else image, model.normalization) for image in resized]
 
 
 def _compiled(model: Segmentor, image: Tensor) -> Segmentor:

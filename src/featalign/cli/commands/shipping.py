@@ -57,8 +57,7 @@ def export(
         progress=progress,
     )
     show(found, to)
-    if images is None:
-        err.print("featalign: tried on drawn scenes; --images FOLDER tries it on yours")
+    _note_trial(images)
 
 
 def optimize(
@@ -82,7 +81,9 @@ def optimize(
 
     refuse(run, "it is prepared by nothing yet; predict and serve run it as it is")
     from featalign.cli.optimizing import advise, show
+    from featalign.data import normalize
     from featalign.inference import optimizing
+    from featalign.inference.trial_images import trial_images
     from featalign.models import load_model, save_model
 
     if output is not None and output.resolve() in (run.resolve(), (run / "model").resolve()):
@@ -90,14 +91,20 @@ def optimize(
     model, shape = load_model(run), parse_size(size) or (512, 1024)
     if model.folded:
         raise ConfigError(f"{run}: its batch norms are folded already; give the model that it was made from")
-    tried = optimizing.trial_images(model, size=shape, folder=images)
-    found = optimizing.optimize(model, images=tried, device=device, compiled=compiled)
-    show(found)
+    pixels = trial_images(images, channels=model.in_channels, normalization=model.normalization, size=shape)
+    tried = [normalize(image, model.normalization) for image in pixels]
     if output is not None:
         save_model(model.optimized(), output)
         out.print(f"written: {output}")
+    show(found := optimizing.optimize(model, images=tried, device=device, compiled=compiled))
     advise(found, tolerance, run, output)
+    _note_trial(images)
     save_json(json, {"size": list(shape), "forms": [asdict(form) for form in found.forms]})
+
+
+def _note_trial(images: Path | None) -> None:
+    if images is None:
+        err.print("featalign: tried on drawn scenes; --images FOLDER tries it on yours")
 
 
 def share(
