@@ -55,6 +55,25 @@ def test_file_that_holds_no_weights(tmp_path, suffix):
         Pyramid("resnet10t", pretrained=str(path))
 
 
+class Running:
+    """A pickle of it runs code when it is read."""
+
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def test_a_pickle_that_runs_code_is_refused_before_timm_reads_it(tmp_path, monkeypatch, capsys):
+    """timm itself read such files whole for long."""
+    torch.save({"conv1.weight": Running()}, tmp_path / "running.pth")
+    monkeypatch.setattr(
+        "featalign.backbones.body.timm.create_model",
+        lambda *_, **__: torch.load(tmp_path / "running.pth", weights_only=False),
+    )
+    with pytest.raises(ConfigError, match=r"running\.pth: not weights of backbone"):
+        Pyramid("resnet10t", pretrained=str(tmp_path / "running.pth"))
+    assert capsys.readouterr().out == ""
+
+
 def test_missing_file():
     with pytest.raises(ConfigError, match=r"pretrained: no file nowhere\.pth; expected true, false, or the path"):
         Pyramid("resnet10t", pretrained="nowhere.pth")

@@ -9,7 +9,7 @@ import timm
 from timm.models import get_pretrained_cfg
 from torch import nn
 
-from featalign.backbones.weights import check_loaded, fitting, pretrained_options
+from featalign.backbones.weights import check_loaded, fitting, marks_of, pretrained_options
 from featalign.errors import ConfigError, did_you_mean
 from featalign.spec import Normalization
 
@@ -41,6 +41,8 @@ def create_body(name: str, in_channels: int, *, pretrained: bool | str, output_s
         options["output_stride"] = output_stride
     try:
         with fitting(name, pretrained):
+            # Before timm reads it, which as of 1.0.20 lets a pickle run what it likes.
+            given = marks_of(pretrained) if isinstance(pretrained, str) else set()
             body = timm.create_model(known, **options)
     except (RuntimeError, AttributeError) as error:
         if "loading state_dict" in str(error):
@@ -63,7 +65,7 @@ def create_body(name: str, in_channels: int, *, pretrained: bool | str, output_s
             "or the path of a file of them, or use pretrained=False"
         ) from error
     if isinstance(pretrained, str):
-        check_loaded(body, name, pretrained)
+        check_loaded(body, name, pretrained, given)
     return body
 
 

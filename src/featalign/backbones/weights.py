@@ -11,7 +11,7 @@ import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from featalign.errors import ConfigError
+from featalign.errors import ConfigError, said
 
 
 def pretrained_options(pretrained: bool | str) -> dict[str, Any]:
@@ -37,20 +37,27 @@ def fitting(name: str, pretrained: bool | str) -> Iterator[None]:
     except Exception as error:  # of unpickling, of safetensors, of timm's renaming, of shapes
         if not isinstance(pretrained, str):
             raise
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
-            f'{pretrained}: not weights of backbone "{name}" ({first}); expected a file of timm weights of the same '
-            "backbone, .safetensors or .pth"
+            f'{pretrained}: not weights of backbone "{name}" ({said(error)}); expected a file of timm weights of the '
+            "same backbone, .safetensors or .pth"
         ) from error
 
 
-@torch.no_grad()
-def check_loaded(body: nn.Module, name: str, file: str) -> None:
-    """Raises ConfigError if less than half of the weights of ``body`` come from ``file``.
+Mark = tuple[tuple[int, ...], float]
+"""Shape and sum, by which a tensor is known under any name: timm may rename them."""
 
-    timm leaves out what does not fit without a word. Tensors are known by shape and sum: it may rename them.
+
+def marks_of(file: str) -> set[Mark]:
+    """The tensors of a file of weights. It is read as weights alone, so nothing in it can run."""
+    weights = load_state_dict(file, weights_only=True)
+    return {_mark(tensor) for tensor in weights.values() if isinstance(tensor, Tensor)}
+
+
+def check_loaded(body: nn.Module, name: str, file: str, given: set[Mark]) -> None:
+    """Raises ConfigError if less than half of the weights of ``body`` are ``given`` by ``file``.
+
+    timm leaves out what does not fit without a word.
     """
-    given = {_mark(tensor) for tensor in load_state_dict(file).values() if isinstance(tensor, Tensor)}
     weights = [parameter for parameter in body.parameters() if parameter.ndim > 1]
     found = sum(_mark(weight) in given for weight in weights)
     if 2 * found < len(weights):
@@ -60,5 +67,6 @@ def check_loaded(body: nn.Module, name: str, file: str) -> None:
         )
 
 
-def _mark(tensor: Tensor) -> tuple[tuple[int, ...], float]:
+@torch.no_grad()
+def _mark(tensor: Tensor) -> Mark:
     return tuple(tensor.shape), tensor.double().sum().item()
