@@ -18,8 +18,9 @@ from featalign.inference import Predictor, budget, collect_images, evaluate, pre
 from featalign.inference.devices import choose_device
 from featalign.inference.outputs import Outputs
 from featalign.inference.predictor import Prediction, as_images
+from featalign.inference.settings import digest_of
 from featalign.models import create_detector, create_model
-from featalign.spec import Classes
+from featalign.spec import Classes, Normalization
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +266,19 @@ def test_files_larger_than_pillow_opens_are_known_again(tmp_path, monkeypatch):
     outputs.write(image, Prediction(labels, Classes.numbered(2)), np.zeros((20, 30, 3), np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 30 // 2 - 1)
     assert outputs.complete(image)
+
+
+def test_networks_of_equal_weights_are_told_apart(tmp_path):
+    """Answers of both would lie in one folder: the way to blend, and what is subtracted, are no weights."""
+
+    def digest(mean: float = 0.5, **options) -> str:
+        torch.manual_seed(0)
+        model = create_model("fpn", classes=3, backbone="resnet10t", width=8, hidden=(12,), **options)
+        model.normalization = Normalization((mean,), (0.25,))
+        return digest_of(model)
+
+    assert digest() == digest()
+    assert len({digest(), digest(blend="bilinear"), digest(mean=0.4)}) == 3
 
 
 def test_a_record_without_settings_is_refused(tmp_path):
