@@ -20,6 +20,7 @@ from featalign.cli.exporting import show
 from featalign.data import normalize
 from featalign.errors import ConfigError, DataError, ExportError, FeatalignError, WeightsError
 from featalign.export import Exported, ExportedModel, export_model, is_exported, load_exported
+from featalign.export.exported import _digest
 from featalign.export.exporting import _beside, _why
 from featalign.export.metadata import ExportInfo
 from featalign.export.verify import Comparison, judge
@@ -100,6 +101,15 @@ def test_a_file_whose_answers_differ_is_refused_and_removed(monkeypatch, tmp_pat
     with pytest.raises(ExportError, match="does not give the network's answers"):
         export_model(model, tmp_path / "model.pt2", to="torch", size=(64, 64))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_known_by_its_own_weights_alone(tmp_path):
+    for name in ("model.onnx", "model.xml"):
+        (tmp_path / name).write_bytes(b"graph")
+    before = _digest(tmp_path / "model.onnx"), _digest(tmp_path / "model.xml")
+    (tmp_path / "model.bin").write_bytes(b"of model.xml")
+    assert _digest(tmp_path / "model.onnx") == before[0]
+    assert _digest(tmp_path / "model.xml") != before[1]
 
 
 def broken(self, images, size):

@@ -136,9 +136,10 @@ def load_network(path: Path | str) -> ExportedModel | Segmentor:
 
 
 def _digest(path: Path) -> str:
-    """Of a file, OpenVINO's weights and those of a very large ONNX graph."""
+    """Of a file, with OpenVINO's weights or those of a very large ONNX graph."""
     digest = hashlib.sha256()
-    for part in (path, path.with_suffix(".bin"), path.with_name(f"{path.name}.data")):
+    weights = path.with_suffix(".bin") if path.suffix.lower() == ".xml" else path.with_name(f"{path.name}.data")
+    for part in (path, weights):
         if part.is_file():
             with part.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
