@@ -112,6 +112,14 @@ def test_a_file_is_known_by_its_own_weights_alone(tmp_path):
     assert _digest(tmp_path / "model.xml") != before[1]
 
 
+def test_the_network_itself_stays_as_it_was(monkeypatch, tmp_path):
+    model = network(align="bilinear").train()
+    monkeypatch.setattr("featalign.export.exporting.trace", None)
+    with pytest.raises(ExportError):
+        export_model(model, tmp_path / "model.pt2", to="torch", size=(64, 64))
+    assert all(module.training for module in model.modules())
+
+
 def broken(self, images, size):
     raise RuntimeError("Exception from somewhere.cpp:12:\nindices out of bounds")
 

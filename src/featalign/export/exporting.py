@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import tempfile
 import warnings
@@ -76,7 +77,7 @@ def export_model(
     path, target = Path(path), target_named(to)
     mode = model.auto_mode if mode == "auto" else mode
     _check(path, target, precision, mode, quantization)
-    model = model.eval()
+    model = copy.deepcopy(model).cpu().eval()  # whose it is may go on training it, on another device
     info = _info(model, size, precision, mode)
     # Before the file, which can take minutes.
     tried = trial_images(images, channels=info.in_channels, normalization=info.normalization)
