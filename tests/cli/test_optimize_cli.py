@@ -58,6 +58,18 @@ def test_measures_and_stores_a_model_like_any_other(monkeypatch, capsys, tmp_pat
     assert "folded already" in capsys.readouterr().err
 
 
+def test_a_compiler_that_fails_without_a_word_is_named_by_its_error(monkeypatch, capsys, tmp_path):
+    def fail(module, **options):
+        def forward(images):
+            raise AssertionError
+
+        module.forward = forward
+
+    monkeypatch.setattr("torch.nn.Module.compile", fail)
+    assert run(monkeypatch, "optimize", stored(tmp_path / "model"), "--size", "32x32", "--compile") == 2
+    assert "torch.compile failed (AssertionError); leave --compile out" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("seconds", "output", "use"),
     [

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from featalign.errors import ConfigError
+from featalign.errors import ConfigError, said
 from featalign.inference.devices import choose_device
 from featalign.inference.predictor import HALF, Precision
 from featalign.models import Segmentor
@@ -81,8 +81,7 @@ def _compiled(model: Segmentor, image: Tensor) -> Segmentor:
         with torch.inference_mode():
             backbone(image)
     except Exception as error:  # the compiler's own, of many classes
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"torch.compile failed ({reason[:200]}); leave --compile out") from error
+        raise ConfigError(f"torch.compile failed ({said(error, length=200)}); leave --compile out") from error
     return result
 
 
