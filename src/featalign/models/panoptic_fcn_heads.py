@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featalign.align.fapn import DeformableConv, conv_norm
-from featalign.models.semantic_fpn import Climb
+from featalign.models.semantic_fpn import Climb, climbed
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 NORM_GROUPS = 32
@@ -82,10 +82,7 @@ class FeatureEncoder(nn.Module):
         self.tower = nn.Sequential(*(_plain(before, after) for before, after in pairwise(sizes)))
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
-        paths = [sizes[:1], *(sizes[i - 1 :: -1] for i in range(1, len(sizes)))]
-        arrived = [climb(level, path) for climb, level, path in zip(self.climbs, levels, paths, strict=True)]
-        return self.tower(with_coordinates(sum(arrived[1:], start=arrived[0])))
+        return self.tower(with_coordinates(climbed(self.climbs, levels)))
 
 
 def with_coordinates(maps: Tensor) -> Tensor:

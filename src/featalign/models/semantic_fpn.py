@@ -43,7 +43,7 @@ class SemanticHead(nn.Module):
         classes: K.
         inner: channels of the climb; 128 in the paper.
         norm: ``GN`` (32 groups) as in the paper, or ``BN``. With 32 channels a group is one value on a map of one cell,
-            which PyTorch refuses: take 64 or more where images may be that small.
+            of which only its bias is left: take 64 or more where images may be that small.
     """
 
     def __init__(self, levels: int, width: int, classes: int, *, inner: int = 128, norm: Norm = "GN") -> None:
@@ -52,10 +52,15 @@ class SemanticHead(nn.Module):
         self.classify = Conv2d(inner, classes, 1)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
-        paths = [sizes[:1], *(sizes[i - 1 :: -1] for i in range(1, len(sizes)))]
-        arrived = [climb(level, path) for climb, level, path in zip(self.climbs, levels, paths, strict=True)]
-        return self.classify(sum(arrived[1:], start=arrived[0]))
+        return self.classify(climbed(self.climbs, levels))
+
+
+def climbed(climbs: nn.ModuleList, levels: Sequence[Tensor]) -> Tensor:
+    """Levels, finest first, each by its :class:`Climb` on the finest grid, summed: (B, inner, h_0, w_0)."""
+    sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
+    paths = [sizes[:1], *(sizes[i - 1 :: -1] for i in range(1, len(sizes)))]
+    arrived = [climb(level, path) for climb, level, path in zip(climbs, levels, paths, strict=True)]
+    return sum(arrived[1:], start=arrived[0])
 
 
 class Climb(nn.ModuleList):
