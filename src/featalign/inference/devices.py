@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from featalign.errors import ConfigError
+from featalign.errors import ConfigError, said
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -15,8 +15,7 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise ConfigError(
-            f'device "{name}" cannot be used ({reason}); `featalign doctor` lists those that can'
+            f'device "{name}" cannot be used ({said(error)}); `featalign doctor` lists those that can'
         ) from error
     return device

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from featalign.errors import WeightsError
+from featalign.errors import WeightsError, said
 from featalign.version import __version__
 
 PREFIX = "hub:"  # says that a name is no path
@@ -102,7 +102,7 @@ def _explained(model: HubModel, file: str) -> Iterator[None]:
         raise WeightsError(f"{model}: {_reason(error, model, file)}") from error
 
 
-def _reason(error: BaseException, model: HubModel, file: str) -> str:
+def _reason(error: Exception, model: HubModel, file: str) -> str:
     from huggingface_hub import constants, errors
 
     where = constants.ENDPOINT
@@ -120,8 +120,7 @@ def _reason(error: BaseException, model: HubModel, file: str) -> str:
         return f"holds no {file}, so it is no model of featalign"
     if isinstance(error, errors.HfHubHTTPError):
         return _refusal(error.response.status_code, where)
-    first = (str(error) or type(error).__name__).splitlines()[0]
-    return first if isinstance(error, ValueError) else f"{where} cannot be reached ({first})"
+    return said(error) if isinstance(error, ValueError) else f"{where} cannot be reached ({said(error)})"
 
 
 def _refusal(status: int, where: str) -> str:

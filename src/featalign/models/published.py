@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featalign.errors import WeightsError
+from featalign.errors import WeightsError, said
 from featalign.models.published_alignseg import load_alignseg
 from featalign.models.published_fapn import load_fapn
 from featalign.models.published_ifa import load_ifa
@@ -84,5 +84,4 @@ def _read_archive(path: Path) -> Any:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # torch raises many kinds for a damaged or unsafe archive
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: is not an archive of weights alone ({reason})") from error
+        raise WeightsError(f"{path}: is not an archive of weights alone ({said(error)})") from error
