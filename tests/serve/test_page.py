@@ -30,13 +30,21 @@ QUIET = (
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("1 ×", (30, 40)), ("0.5 ×", (15, 20)), ("2x", (60, 80)), ("1080 x 1920", (1080, 1920)), (" 7x9 ", (7, 9))],
+    [
+        ("1 ×", (30, 40)),
+        ("0.5 ×", (15, 20)),
+        ("2x", (60, 80)),
+        (".25x", (8, 10)),
+        ("1.3333333x", (40, 53)),
+        ("1080 x 1920", (1080, 1920)),
+        (" 7x9 ", (7, 9)),
+    ],
 )
 def test_resolutions(text, size):
     assert parse_resolution(text, (30, 40)) == size
 
 
-@pytest.mark.parametrize("text", ["", "big", "0x5", "1x2x3", "-1 ×"])
+@pytest.mark.parametrize("text", ["", "big", "0x5", "1x2x3", "-1 ×", "9" * 400 + " ×", "9" * 5000 + "x1"])
 def test_resolutions_that_are_none(text):
     with pytest.raises(RequestError, match="HEIGHTxWIDTH"):
         parse_resolution(text, (30, 40))

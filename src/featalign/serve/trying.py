@@ -43,9 +43,9 @@ class Shown:
 def parse_resolution(text: str, image: tuple[int, int]) -> tuple[int, int]:
     """(height, width) of ``2 ×`` the image's, or of ``HEIGHTxWIDTH``. Raises RequestError."""
     text = text.strip().lower().replace("×", "x")
-    if factor := re.fullmatch(r"(\d*\.?\d+)\s*x", text):
+    if factor := re.fullmatch(r"(\d{1,5}(?:\.\d+)?|\.\d+)\s*x", text):
         return max(1, round(image[0] * float(factor[1]))), max(1, round(image[1] * float(factor[1])))
-    if size := re.fullmatch(r"([1-9]\d*)\s*x\s*([1-9]\d*)", text):
+    if size := re.fullmatch(r"([1-9]\d{0,4})\s*x\s*([1-9]\d{0,4})", text):
         return int(size[1]), int(size[2])
     raise RequestError(f'resolution: expected a factor like "2 ×", or HEIGHTxWIDTH like 1080x1920, got "{text}"')
 
