@@ -14,7 +14,7 @@ from featalign.cli.console import conclude, out, percent, progress, save_json, t
 from featalign.cli.explaining import write_pictures
 from featalign.data import DEFAULT_MAX_PIXELS, OnError
 from featalign.data.objects import AnyObjects, AnySegments, list_object_splits
-from featalign.data.objects.splits import Annotated
+from featalign.data.objects.splits import AnnotationKind
 from featalign.errors import ConfigError
 from featalign.inference import collect_images, score_detector, score_panoptic
 from featalign.inference.explanation import explain_detector
@@ -123,7 +123,7 @@ def score_objects(run: Path, data: Path, *, split: str | None, device: str, json
 
 def check_objects_of(
     root: Path,
-    kinds: Sequence[Annotated],
+    kinds: Sequence[AnnotationKind],
     options: dict[str, object],
     *,
     annotations: str | None,

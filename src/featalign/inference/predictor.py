@@ -159,7 +159,8 @@ class Predictor:
         return seen.logits(WHOLE, size)
 
     def shown(self, images: Tensor, input_size: Size | None = None) -> Tensor:
-        """uint8 images (B, C, H, W) as the network sees them whole: normalized, float32 (B, C, ``*input_size``)."""
+        """Images (B, C, H, W), uint8 or, of 16 bits, float32, as the network sees them whole: normalized float32
+        (B, C, ``*input_size``) on the device, by default of their own size. Raises ConfigError for a wrong size."""
         picture = self.picture(images)
         view = Views().of(checked_size("input_size", input_size) or picture.size, picture.size)[0]
         part = picture.part(view.size, view.rows[0], view.columns[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from featalign.data import read_image
@@ -13,6 +12,7 @@ from featalign.data.scenes import SceneDataset
 from featalign.inference.listing import collect_images
 from featalign.inference.network import Size
 from featalign.inference.predictor import as_images
+from featalign.inference.resampling import resample, resize_taps
 from featalign.spec import Normalization
 
 _COUNT = 2  # images
@@ -41,11 +41,11 @@ def trial_images(
 
 
 def resized(image: Tensor, size: Size) -> Tensor:
-    """Pixels (1, C, H, W) at another size, in whole values as before."""
-    if tuple(image.shape[-2:]) == size:
-        return image
-    values = F.interpolate(image.float(), size=size, mode="bilinear", antialias=True)
-    return values.round().to(image.dtype)
+    """Pixels (1, C, H, W) at another size, (height, width), in whole values as before: as networks are shown images."""
+    rows, columns = (
+        resize_taps(before, after, range(after)) for before, after in zip(image.shape[-2:], size, strict=True)
+    )
+    return resample(image.float(), rows, columns).round().to(image.dtype)
 
 
 def _as_input(scene: Tensor, channels: int, normalization: Normalization) -> Tensor:

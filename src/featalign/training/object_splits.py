@@ -25,7 +25,7 @@ from featalign.data.objects import (
     open_panoptic,
     panoptic_transform,
 )
-from featalign.data.objects.splits import Annotated, of_split
+from featalign.data.objects.splits import AnnotationKind, of_split
 from featalign.data.opening import open_source
 from featalign.errors import ConfigError, DataError, check_flags, did_you_mean
 from featalign.spec import Normalization
@@ -38,7 +38,7 @@ OPTIONS = ("annotations", "images", "segments", "masks")
 _SHOWN = 5
 
 
-def open_object_splits(root: Path, recipe: DataRecipe, *, kind: Annotated) -> Splits:
+def open_object_splits(root: Path, recipe: DataRecipe, *, kind: AnnotationKind) -> Splits:
     """Images without a single object, and of nothing but crowds, are no samples to learn from; they are to judge by.
 
     Raises:
@@ -58,7 +58,7 @@ def open_object_splits(root: Path, recipe: DataRecipe, *, kind: Annotated) -> Sp
 
 
 def open_object_split(
-    root: Path, recipe: DataRecipe, split: str, *, kind: Annotated, learn: bool = False
+    root: Path, recipe: DataRecipe, split: str, *, kind: AnnotationKind, learn: bool = False
 ) -> AnyObjects | AnySegments:
     """One split; ``learn``: augmented, and without what nothing is learnt from."""
     transform = _augmentation(recipe, kind=kind) if learn else None
@@ -85,14 +85,14 @@ def open_object_split(
     )
 
 
-def object_files(root: Path, recipe: DataRecipe, split: str, *, kind: Annotated) -> ObjectFiles:
+def object_files(root: Path, recipe: DataRecipe, split: str, *, kind: AnnotationKind) -> ObjectFiles:
     """Where the files of a split lie. Raises DataError."""
     options = _options(recipe)
     places = {name: str(options[name]) for name in ("annotations", "images") if name in options}
     return find_objects(root, split, kind=kind, **places)
 
 
-def has_split(root: Path, recipe: DataRecipe, split: str, *, kind: Annotated) -> bool:
+def has_split(root: Path, recipe: DataRecipe, split: str, *, kind: AnnotationKind) -> bool:
     """Whether there is that split."""
     if _labels_pixels(root, recipe, kind=kind):
         return split in list_splits(root, layout=recipe.layout, options=recipe.options)
@@ -102,7 +102,7 @@ def has_split(root: Path, recipe: DataRecipe, split: str, *, kind: Annotated) ->
 
 
 def examine(
-    root: Path, recipe: DataRecipe, split: str, *, kind: Annotated, max_pixels: int = DEFAULT_MAX_PIXELS
+    root: Path, recipe: DataRecipe, split: str, *, kind: AnnotationKind, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> list[Finding]:
     """What is wrong or worth knowing about the files of a split."""
     files, options = object_files(root, recipe, split, kind=kind), _options(recipe)
@@ -115,7 +115,7 @@ def examine(
     return check_objects(files.annotations, files.images, masks=masks, channels=recipe.channels, max_pixels=max_pixels)
 
 
-def check_object_files(root: Path, recipe: DataRecipe, *, kind: Annotated, console: Console) -> None:
+def check_object_files(root: Path, recipe: DataRecipe, *, kind: AnnotationKind, console: Console) -> None:
     """Read every file of the splits that ``recipe`` names, and cut one sample.
 
     Raises:
@@ -139,13 +139,13 @@ def check_object_files(root: Path, recipe: DataRecipe, *, kind: Annotated, conso
     open_object_split(root, recipe, recipe.train_split, kind=kind, learn=True)[0]  # refused here, not in a worker
 
 
-def forbidding(findings: list[Finding], recipe: DataRecipe, *, kind: Annotated) -> list[Finding]:
+def forbidding(findings: list[Finding], recipe: DataRecipe, *, kind: AnnotationKind) -> list[Finding]:
     """The errors among ``findings`` that training does not get over, whatever ``recipe.on_error`` leaves out."""
     skip = recipe.on_error == "skip"
     return [one for one in findings if one.severity == "error" and not (skip and _can_be_left_out(one, kind))]
 
 
-def _can_be_left_out(finding: Finding, kind: Annotated) -> bool:
+def _can_be_left_out(finding: Finding, kind: AnnotationKind) -> bool:
     """Whether it is about an annotation of an object, which is in the JSON file, and not about an image."""
     return kind == "instances" and finding.file is not None and finding.file.suffix == ".json"
 
@@ -155,14 +155,14 @@ def _strict(recipe: DataRecipe) -> DataRecipe:
     return recipe.model_copy(update={"on_error": "stop"})
 
 
-def augment_objects(splits: Splits, recipe: DataRecipe, normalization: Normalization, *, kind: Annotated) -> None:
+def augment_objects(splits: Splits, recipe: DataRecipe, normalization: Normalization, *, kind: AnnotationKind) -> None:
     """Cut the samples of :func:`open_object_splits` as ``recipe`` says, padded with ``normalization``'s mean colour."""
     train: Any = splits.train
     train.transform = _augmentation(recipe, kind=kind, normalization=normalization)
 
 
 def _augmentation(
-    recipe: DataRecipe, *, kind: Annotated, normalization: Normalization | None = None
+    recipe: DataRecipe, *, kind: AnnotationKind, normalization: Normalization | None = None
 ) -> Callable[[Any], Any]:
     make = panoptic_transform if kind == "panoptic" else object_transform
     if recipe.whole:
@@ -170,7 +170,7 @@ def _augmentation(
     return make(**cut(recipe, normalization))
 
 
-def _labels_pixels(root: Path, recipe: DataRecipe, *, kind: Annotated) -> bool:
+def _labels_pixels(root: Path, recipe: DataRecipe, *, kind: AnnotationKind) -> bool:
     """Whether the data are masks, of a layout of its own, and not COCO's files."""
     if recipe.layout != "auto":
         return recipe.layout != "coco"

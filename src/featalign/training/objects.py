@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from featalign.backbones import normalization_of
 from featalign.data.objects import AnyObjects, AnySegments, detection_target, panoptic_target
-from featalign.data.objects.splits import Annotated
+from featalign.data.objects.splits import AnnotationKind
 from featalign.errors import ConfigError
 from featalign.metrics.detection import require_pycocotools
 from featalign.models import Detector, create_detector, save_detector
@@ -51,7 +51,7 @@ class DetectionTask:
     """Boxes, and masks where the network has them; see :class:`featalign.training.tasks.Task`."""
 
     optional_losses: tuple[str, ...] = ()
-    kind: Annotated = "instances"
+    kind: AnnotationKind = "instances"
 
     def open_splits(self, root: Path, recipe: DataRecipe) -> Splits:
         return open_object_splits(root, recipe, kind=self.kind)
@@ -87,7 +87,7 @@ class DetectionTask:
 class PanopticTask(DetectionTask):
     """Objects, and a class at each pixel that is none's."""
 
-    kind: Annotated = "panoptic"
+    kind: AnnotationKind = "panoptic"
 
     def collated(self, splits: Splits) -> Callable[[list[Any]], Any]:
         return partial(collate_objects, target=partial(panoptic_target, things=splits.things or ()))

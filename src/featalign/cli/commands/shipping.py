@@ -96,7 +96,8 @@ def optimize(
     if output is not None:
         save_model(model.optimized(), output)
         out.print(f"written: {output}")
-    show(found := optimizing.optimize(model, images=tried, device=device, compiled=compiled))
+    found = optimizing.optimize(model, images=tried, device=device, compiled=compiled)
+    show(found)
     advise(found, tolerance, run, output)
     _note_trial(images)
     save_json(json, {"size": list(shape), "forms": [asdict(form) for form in found.forms]})

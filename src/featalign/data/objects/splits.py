@@ -11,11 +11,11 @@ from typing import Literal
 from featalign.data.objects.coco import load_json
 from featalign.errors import ConfigError, DataError, did_you_mean
 
-Annotated = Literal["instances", "panoptic"]
+AnnotationKind = Literal["instances", "panoptic"]
 
 _IMAGES = ("{split}/images", "images/{split}", "{split}", "images")
 _YEARS = ("", "2017", "2014")
-_READERS: dict[Annotated, str] = {"instances": "detectors", "panoptic": "panoptic networks"}
+_READERS: dict[AnnotationKind, str] = {"instances": "detectors", "panoptic": "panoptic networks"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ObjectFiles:
 
 
 def find_objects(
-    root: Path | str, split: str, *, kind: Annotated, annotations: str | None = None, images: str | None = None
+    root: Path | str, split: str, *, kind: AnnotationKind, annotations: str | None = None, images: str | None = None
 ) -> ObjectFiles:
     """The files of a split.
 
@@ -69,7 +69,7 @@ def find_objects(
     return ObjectFiles(file, folder)
 
 
-def list_object_splits(root: Path | str, *, kind: Annotated, annotations: str | None = None) -> list[str]:
+def list_object_splits(root: Path | str, *, kind: AnnotationKind, annotations: str | None = None) -> list[str]:
     """The splits with a JSON file of this kind, sorted.
 
     Args:
@@ -95,13 +95,13 @@ def list_object_splits(root: Path | str, *, kind: Annotated, annotations: str | 
     )
 
 
-def object_kinds(root: Path | str, *, annotations: str | None = None) -> list[Annotated]:
+def object_kinds(root: Path | str, *, annotations: str | None = None) -> list[AnnotationKind]:
     """Which files of objects ``root`` has: ``instances``, ``panoptic``, both or none; as :func:`list_object_splits`."""
-    kinds: tuple[Annotated, ...] = ("instances", "panoptic")
+    kinds: tuple[AnnotationKind, ...] = ("instances", "panoptic")
     return [kind for kind in kinds if list_object_splits(root, kind=kind, annotations=annotations)]
 
 
-def _kind(path: Path) -> Annotated:
+def _kind(path: Path) -> AnnotationKind:
     """By what the file holds; what is no such file at all is told by the one that reads it. Raises DataError."""
     content = load_json(path)
     rows = content.get("annotations") if isinstance(content, dict) else None
