@@ -44,7 +44,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "nearest": {"name": "fpn", "align": "nearest", "options": MLP},
     **{
         name: {"name": "fpn", "align": "bilinear", "options": MLP}
-        for name in ("bilinear", "bilinear_mixed", "bilinear_boundary", "bilinear_half")
+        for name in ("bilinear", "bilinear_mixed", "bilinear_boundary", "bilinear_half", "bilinear_fp32")
     },
     "deconvolution": {"name": "fpn", "align": "deconvolution", "options": MLP},
     "upsampling": {"name": "fpn", "align": "upsampling", "options": MLP},
@@ -57,7 +57,7 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     **{
         name: {"name": "fpn", "align": "ifa", "options": MLP}
-        for name in ("ifa_cross_entropy", "ifa_class_weights", "ifa_ema")
+        for name in ("ifa_cross_entropy", "ifa_class_weights", "ifa_ema", "ifa_fp32")
     },
     "fpn_add": {"name": "semantic_fpn", "align": "nearest"},
     "sfnet": {"name": "sfnet"},
@@ -94,12 +94,14 @@ TRAINING: dict[str, dict[str, Any]] = {
     "alignfa_boundary": {"query": "mixed", "boundary_share": 0.5},
     "ifa_blended_half": {"query": "mixed", "input_scale": 0.5},
     "ifa_ema": {"query": "grid", "ema": 0.99},
+    **{name: {"query": "grid", "precision": "fp32"} for name in ("ifa_fp32", "bilinear_fp32")},
 }
 LOSS: dict[str, dict[str, Any]] = {
     "ifa_cross_entropy": {"main": "cross_entropy"},
     "ifa_class_weights": {"class_weights": "balanced"},
 }
-"""What differs from row to row: the model, where it is asked in training, the average of weights, the loss."""
+"""What differs from row to row: the model, where it is asked in training, the average of weights, the precision
+whatever the other rows are trained in, the loss."""
 
 SEVERAL_SCALES = ("ifa_cross_entropy", "ifa_class_weights", "ifa_ema")
 """Rows that are tested at several scales and mirrored too: seven times the work of a test."""
@@ -287,7 +289,7 @@ def run(options: argparse.Namespace) -> None:
             kind = {"half": row.endswith("_half"), "several": row in SEVERAL_SCALES}
             found = result(folder, options.data, options.full, base=recipe("bilinear", budget, seed), **kind)
             with store.open("a") as file:
-                line = {"row": row, "seed": seed, "precision": options.precision, "budget": budget, **found}
+                line = {"row": row, "seed": seed, "precision": chosen.training.precision, "budget": budget, **found}
                 file.write(json.dumps(line) + "\n")
             test = found["test"]["480x360"]
             print(
