@@ -83,7 +83,7 @@ def test_a_smaller_budget_means_smaller_bands(model, pixels):
 
 
 def test_too_small_a_budget_names_the_smallest(model, pixels):
-    with pytest.raises(ConfigError, match="one row of the answer take") as caught:
+    with pytest.raises(ConfigError, match=r"a memory budget of 1KiB .* one row of the answer take") as caught:
         Predictor(model, device="cpu", max_memory=1000, **VIEWS).labels(pixels)
     least = int(re.search(r"take (\d+)MiB", str(caught.value))[1]) * 2**20
     assert "\n" not in str(caught.value)

@@ -182,8 +182,8 @@ def _most_rows(needs: Needs, budget: int, *, keep: bool) -> int:
 
 
 def mebibytes(count: int) -> str:
-    """As an option takes it, rounded up."""
-    return f"{-(-count // 2**20)}MiB"
+    """As an option takes it, rounded up; in KiB what is less than one."""
+    return f"{-(-count // 2**20)}MiB" if count >= 2**20 else f"{-(-count // 2**10)}KiB"
 
 
 def _window(view: View) -> Size:

@@ -95,6 +95,15 @@ def test_an_image_of_another_size(content, tmp_path):
     assert "(4, 4) (H, W), but" in finding.message and finding.message.endswith("has (4, 5)")
 
 
+def test_images_without_segments_are_left_out_and_named(content, tmp_path):
+    content["images"] += [{"id": number, "file_name": f"{number}.png", "height": 4, "width": 4} for number in (2, 3)]
+    files = write(tmp_path, content)
+    assert len(open_panoptic(*files)) == 1
+    (finding,) = check_panoptic(*files)
+    assert (finding.severity, finding.file) == ("note", files[0])
+    assert finding.message == "2 images without segments are left out: 2.png, 3.png"
+
+
 def test_an_image_that_is_missing_is_told_by_its_own_name(content, tmp_path):
     files = write(tmp_path, content)
     missing = tmp_path / "images" / "one.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from featalign.data.findings import Finding
@@ -57,6 +58,9 @@ def check_panoptic(
         except DataError as error:
             file = image.image if str(error).startswith(f"{image.image}: ") else image.segments
             findings.append(Finding("error", split, file, str(error).removeprefix(f"{file}: ")))
+    if dataset.unlabelled:
+        said = f"{len(dataset.unlabelled)} images without segments are left out: {_first(dataset.unlabelled)}"
+        findings.append(Finding("note", split, Path(annotations), said))
     return findings
 
 
@@ -94,7 +98,12 @@ def _notes(file: CocoFile) -> list[str]:
             (len(file.cut), f"{len(file.cut)} boxes reach beyond their image and are cut"),
             (bare, f'{bare} images without objects: background, or left out with empty="drop"'),
             (crowded, f'{crowded} images of nothing but crowds: for training leave them out with empty="drop"'),
-            (len(absent), f"classes without an object: {', '.join(absent[:12])}" + (" …" if len(absent) > 12 else "")),
+            (len(absent), f"classes without an object: {_first(absent)}"),
         )
         if count
     ]
+
+
+def _first(names: Sequence[str]) -> str:
+    """A dozen of them; more would hide the line's beginning."""
+    return ", ".join(names[:12]) + (" …" if len(names) > 12 else "")

@@ -47,6 +47,7 @@ class PanopticDataset(Dataset[PanopticSample]):
         categories: COCO's number of each class.
         things: ids of the classes whose objects are told apart.
         images: in the order of their numbers.
+        unlabelled: names of the files that the JSON file lists without segments; they are left out.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class PanopticDataset(Dataset[PanopticSample]):
         categories: tuple[int, ...],
         things: tuple[int, ...],
         *,
+        unlabelled: tuple[str, ...] = (),
         channels: int = 3,
         transform: Callable[[PanopticSample], PanopticSample] | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> None:
         self.images, self.classes, self.categories, self.things = images, classes, categories, things
+        self.unlabelled = unlabelled
         self.channels, self.transform, self.max_pixels = channels, transform, max_pixels
 
     @property
@@ -140,7 +143,14 @@ def open_panoptic(
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: expected COCO's panoptic format, got {error!r}") from error
     return PanopticDataset(
-        tuple(found), classes, categories, things, channels=channels, transform=transform, max_pixels=max_pixels
+        tuple(found),
+        classes,
+        categories,
+        things,
+        unlabelled=tuple(str(row["file_name"]) for number, row in rows["images"].items() if number not in answers),
+        channels=channels,
+        transform=transform,
+        max_pixels=max_pixels,
     )
 
 
