@@ -189,12 +189,14 @@ def test_without_validation_split_the_last_model_is_kept(tmp_path: Path, tiny: T
     load_model(tmp_path / "run" / "model")
 
 
-def test_batch_of_one_crop_larger_than_the_image(tmp_path: Path, tiny: Tiny, scenes: Path) -> None:
+@pytest.mark.parametrize("crop", ["128 x 128", "32 x 128", "128 x 32"])
+def test_batch_of_one_crop_larger_than_the_image(tmp_path: Path, tiny: Tiny, scenes: Path, crop: str) -> None:
     console = Console(file=io.StringIO())
-    recipe = tiny("training.iterations=2", "training.batch=1", "data.crop=128", "data.scales=[0.5, 1.0]")
+    sides = crop.replace(" x", ",")
+    recipe = tiny("training.iterations=2", "training.batch=1", f"data.crop=[{sides}]", "data.scales=[0.5, 1.0]")
     result = run_in(tmp_path / "run", recipe, scenes, console)
     assert result.iterations == 2
-    assert "a crop of 128 x 128 is larger than an image of 41 x 52 at the largest scale, 1.0" in said(console)
+    assert f"a crop of {crop} is larger than an image of 41 x 52 at the largest scale, 1.0" in said(console)
 
 
 @pytest.mark.parametrize(

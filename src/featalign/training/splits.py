@@ -152,7 +152,7 @@ def _padding(sample: Sample, recipe: DataRecipe) -> list[str]:
     """A note if every crop will be padded, at whatever scale."""
     height, width = sample["mask"].shape
     (rows, columns), largest = recipe.crop, recipe.scales[1]
-    if rows <= largest * height or columns <= largest * width:
+    if rows <= largest * height and columns <= largest * width:
         return []
     return [
         f"a crop of {rows} x {columns} is larger than an image of {height} x {width} at the largest scale, {largest}: "
