@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from featalign.data.findings import Finding
@@ -10,6 +9,7 @@ from featalign.data.images import load_image
 from featalign.data.objects.coco import CocoFile, CocoImage, image_path, read_coco
 from featalign.data.objects.dataset import has_objects, object_mask
 from featalign.data.objects.panoptic import open_panoptic
+from featalign.data.pairs import listed
 from featalign.data.reading import DEFAULT_MAX_PIXELS
 from featalign.errors import DataError
 
@@ -59,7 +59,7 @@ def check_panoptic(
             file = image.image if str(error).startswith(f"{image.image}: ") else image.segments
             findings.append(Finding("error", split, file, str(error).removeprefix(f"{file}: ")))
     if dataset.unlabelled:
-        said = f"{len(dataset.unlabelled)} images without segments are left out: {_first(dataset.unlabelled)}"
+        said = f"{len(dataset.unlabelled)} images without segments are left out: {listed(dataset.unlabelled)}"
         findings.append(Finding("note", split, Path(annotations), said))
     return findings
 
@@ -98,12 +98,7 @@ def _notes(file: CocoFile) -> list[str]:
             (len(file.cut), f"{len(file.cut)} boxes reach beyond their image and are cut"),
             (bare, f'{bare} images without objects: background, or left out with empty="drop"'),
             (crowded, f'{crowded} images of nothing but crowds: for training leave them out with empty="drop"'),
-            (len(absent), f"classes without an object: {_first(absent)}"),
+            (len(absent), f"classes without an object: {listed(absent, shown=12)}"),
         )
         if count
     ]
-
-
-def _first(names: Sequence[str]) -> str:
-    """A dozen of them; more would hide the line's beginning."""
-    return ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
