@@ -21,7 +21,7 @@ from camvid import ROWS
 from charts import Line, chart
 
 BASE = "bilinear"
-PAIRS = [  # a row, and the one that it varies (another fuse, head, question in training), or a peer
+PAIRS = [  # a row, and the one that it varies (another fuse, head, question, precision), or a peer
     ("alignfa", "alignfa_none"),
     ("alignfa", "fpn_add"),
     ("alignfa_none", "fpn_add"),
@@ -48,6 +48,9 @@ PAIRS = [  # a row, and the one that it varies (another fuse, head, question in 
     ("ifa", "ifa_cross_entropy"),
     ("ifa_class_weights", "ifa"),
     ("ifa_ema", "ifa"),
+    ("ifa_fp32", "bilinear_fp32"),
+    ("ifa_fp32", "ifa"),
+    ("bilinear_fp32", "bilinear"),
     ("ifa_stride64", "bilinear_stride64"),
     ("ifa_stride128", "bilinear_stride128"),
     ("deeplabv3plus_ifa", "deeplabv3plus"),
