@@ -247,6 +247,34 @@ def test_statistics_are_those_of_the_whole_grid_in_training():
     assert torch.equal(model.mlp[0].running_mean, again.mlp[0].running_mean)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_constant_codes_have_no_gradient_in_training(precision):
+    """On the grid of training the finest level is always asked at cell centres, and the next at one distance from them.
+
+    The norm takes the cosines there out again; what rounding leaves of their gradient Adam would follow, step by step.
+    """
+    model, levels = build(NESTED)
+    model.float().train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        answers = model([level.detach().float() for level in levels])
+    (answers.float() * torch.randn(answers.shape)).sum().backward()
+    finest, second, third, _ = model.position.weight.grad.split([code.channels for code in model.codes], 1)
+    rest, cosines = second[:, :14], second[:, 14:]  # rest: coordinates and sines
+    assert not finest.any()
+    assert cosines.abs().max() < 1e-7 * rest.abs().max()
+    assert rest.abs().min() > 0 and third.abs().min() > 0
+
+
+def test_codes_learn_where_the_norm_does_not_take_them_out():
+    """Behind a norm that keeps its statistics, or of a single query, a constant counts."""
+    for single in (False, True):
+        model, levels = build(NESTED)
+        model.train(single)
+        some = [level[:1, :, :1, :1] for level in levels] if single else levels
+        model(some).sum().backward()
+        assert model.position.weight.grad[:, :26].any()
+
+
 def test_new_weights_are_used_at_once():
     model, levels = build(NESTED)
     other, _ = build(NESTED)

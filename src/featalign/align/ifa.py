@@ -214,7 +214,7 @@ class ImplicitFunction(nn.Module):
         cells = [queries.cells[i] for i in early]
         shares = [queries.shares[i] for i in early]
         if self.position is not None:
-            tables.append(self.position(position_codes(self.codes, queries).to(self.position.weight.dtype)))
+            tables.append(self._position_table(self.position, queries, alone=math.prod(size) * levels[0].shape[0] == 1))
             cells.append(queries.phase)
             shares.append(torch.ones_like(queries.phase, dtype=queries.offsets[0].dtype))
         terms = [_as_image(gather_sum(tables, cells, shares if self.blend else None), size)] if tables else []
@@ -223,6 +223,22 @@ class ImplicitFunction(nn.Module):
                 codes = gather_sum([_rows(levels[i])], [queries.cells[i]], [queries.shares[i]] if self.blend else None)
                 terms.append(self.content[i](_as_image(codes, size)))
         return self.mlp(sum(terms[1:], start=terms[0]))
+
+    def _position_table(self, position: nn.Linear, queries: Queries, *, alone: bool) -> Tensor:
+        """The first layer's part of the position at every distinct relative coordinate; ``alone``: of a single query.
+
+        What is the same at all queries the norm takes out again, so it has no gradient. Computed, that is rounding
+        noise in place of 0, most under autocast, and Adam takes full steps along it: on the grid of training many codes
+        are constant, and their weights would drift to where other positions are answered wrongly. Here the mean code
+        is learnt nothing from.
+        """
+        codes = position_codes(self.codes, queries).to(position.weight.dtype)
+        norm = self.mlp[0]
+        centred = isinstance(norm, nn.BatchNorm2d) and norm.training  # SyncBatchNorm has that 0 over all processes only
+        if alone or not centred:
+            return position(codes)
+        mean = codes.mean((0, 1), keepdim=True)
+        return position(codes - mean) + position(mean).detach()
 
     def _products(self, levels: Sequence[Tensor], queries: int) -> list[Tensor | None]:
         """Each level's part of the first layer on its own grid; None where it has more cells than there are queries,
