@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from featalign.cli import main
 from featalign.cli.optimizing import advise
-from featalign.inference.optimizing import Form, Optimized
+from featalign.inference.optimizing import Form, Optimized, optimize
 from featalign.models import create_model, load_model, save_model
 from featalign.spec import Normalization
 
@@ -84,6 +86,16 @@ def test_what_is_advised_is_the_form_that_was_measured(capsys, seconds, output, 
     forms = [Form(*kind, time, difference=0.0, equal=1.0) for kind, time in zip(kinds, seconds, strict=True)]
     advise(Optimized(create_model("fpn", classes=3, backbone="resnet10t", width=16), forms), 0.01, Path("run"), output)
     assert capsys.readouterr().out.splitlines()[-1] == f"use: featalign predict {use}"
+
+
+def test_half_precision_that_was_measured_compiled_is_advised_compiled(monkeypatch, capsys):
+    monkeypatch.setattr("torch.nn.Module.compile", lambda module, **options: None)
+    model = create_model("fpn", classes=3, backbone="resnet10t", width=16, hidden=(12,))
+    found = optimize(model, images=[torch.randn(1, 3, 40, 56)], device="cpu", compiled=True)
+    fastest = replace(found.forms[-1], seconds=0.0, equal=1.0)
+    advise(found._replace(forms=[*found.forms[:-1], fastest]), 0.01, Path("run"), Path("fast"))
+    use = capsys.readouterr().out.splitlines()[-1]
+    assert use.startswith("use: featalign predict fast --precision bf16; to compile: model.get_submodule")
 
 
 @pytest.mark.parametrize(

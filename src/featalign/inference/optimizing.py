@@ -69,7 +69,8 @@ def optimize(model: Segmentor, *, images: Sequence[Tensor], device: str = "auto"
         networks["and compiled"] = prepared
     half: list[Precision] = ["bf16", "fp16"] if where.type == "cuda" else ["bf16"]
     forms: list[tuple[str, Segmentor, Precision]] = [(name, network, "fp32") for name, network in networks.items()]
-    forms += [(f"and under {precision}", prepared, precision) for precision in half]
+    above = "compiled and" if compiled else "and"
+    forms += [(f"{above} under {precision}", prepared, precision) for precision in half]
     return Optimized(prepared, _measured(forms, images))
 
 
