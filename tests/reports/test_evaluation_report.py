@@ -137,6 +137,34 @@ def test_a_matrix_of_many_classes_stays_small():
     assert few.count("<rect") == int((matrix[:3, :3] / matrix[:3, :3].sum(1, keepdim=True) >= 0.005).sum())
 
 
+def test_there_is_room_for_names_of_square_signs():
+    matrix = torch.tensor([[1]])
+    around, name = 12, "道路と歩道"
+    width = int(Parsed(confusion_map(matrix, [name])).all("svg")[0]["width"])
+    assert width >= around + 12 * len(name) + int(Parsed(confusion_map(matrix, [""])).all("rect")[0]["width"])
+
+
+def test_on_paper_a_page_keeps_its_colours_on_white(page):
+    style = page[page.index("<style>") : page.index("</style>")]
+    printed = style[style.index("@media print") :]
+    assert "print-color-adjust: exact" in printed and "overflow: visible" in printed
+    assert "@media screen and (prefers-color-scheme: dark)" in style
+
+
+def test_what_is_too_wide_scrolls_or_breaks(page):
+    parsed = Parsed(page)
+    assert len(parsed.all("div", "wide")) == len(parsed.all("table")) + 2, "curve and matrix, too"
+    legend = page[page.index(".legend {") :]
+    assert "overflow-wrap: anywhere" in legend[: legend.index("}")]
+
+
+def test_what_is_not_there_is_not_spoken_of(data):
+    evaluation, _ = scored(data)
+    bare = replace(evaluation, per_image_bands={})
+    text = "".join(Parsed(evaluation_report(bare, Ranked.of(bare), title="t", settings={}, versions={})).text)
+    assert "n px" not in text and "Most pixels confused" not in text
+
+
 def test_a_curve_with_a_gap():
     drawing = curve({"A": [0.5, float("nan"), 0.7], "B": [0.6, 0.6, 0.6]}, ["2 px", "4 px", "all"], title="t")
     assert drawing.count("<circle") == 5 and "nan" not in drawing and drawing.count("<polyline") == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+from unicodedata import east_asian_width
 
 from torch import Tensor
 
@@ -41,16 +42,10 @@ def curve(series: Mapping[str, Sequence[float]], places: Sequence[str], *, title
             if not math.isnan(value)
         ]
         parts.append(_line(points, letter, name))
-    return tag(
-        "svg",
-        *parts,
-        width=width,
-        height=height,
-        viewBox=f"0 0 {width} {height}",
-        role="img",
-        aria_label=title,
-        class_="fluid",
+    drawing = tag(
+        "svg", *parts, width=width, height=height, viewBox=f"0 0 {width} {height}", role="img", aria_label=title
     )
+    return tag("div", drawing, class_="wide")
 
 
 def confusion_map(matrix: Tensor, names: Sequence[str]) -> Html:
@@ -58,7 +53,7 @@ def confusion_map(matrix: Tensor, names: Sequence[str]) -> Html:
     count = len(names)
     cell = max(8, min(44, 760 // count))
     text = min(12, cell)
-    margin = 12 + round(0.58 * text * max(len(name) for name in names))
+    margin = 12 + round(text * max(map(_ems, names)))
     size = margin + cell * count + 8
     shares = matrix.double() / matrix.sum(1, keepdim=True).clamp(min=1)
     parts = [_axis_names(i, name, margin, cell, text) for i, name in enumerate(names)]
@@ -167,6 +162,11 @@ def _heat(row: int, column: int, share: float, names: Sequence[str], margin: int
     return joined(
         [square, tag("text", number, **place, class_="on" if strength > 0.6 else None, style="font-size:11px")]
     )
+
+
+def _ems(text: str) -> float:
+    """About how wide a text is, in units of its size; Chinese, Japanese and Korean signs are squares."""
+    return sum(1.0 if east_asian_width(sign) in "WF" else 0.58 for sign in text)
 
 
 def _n(value: float) -> str:

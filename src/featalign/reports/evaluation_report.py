@@ -102,7 +102,9 @@ def _classes(found: Evaluation) -> Html:
         [class_cell(name, color), *(percent_cell(values[i]) for values, _ in columns.values())]
         for i, (name, color) in enumerate(zip(found.classes.names, found.classes.colors, strict=True))
     ]
-    note = "In percent. “IoU, n px” counts only pixels at most n pixels from another class. A header sorts."
+    note = "In percent. A header sorts."
+    if found.boundary:
+        note += " “IoU, n px” counts only pixels at most n pixels from another class."
     if found.scores.absent:
         names = ", ".join(found.classes.names[i] for i in found.scores.absent)
         note += f" Absent from this split and left out of the means: {names}."
@@ -154,20 +156,14 @@ def _bands(found: Evaluation) -> Html:
 def _confusion(found: Evaluation) -> Html:
     names = found.classes.names
     rows = [
-        [
-            names[c.truth],
-            names[c.labelled],
-            percent(c.share),
-            f"{c.pixels:,}",
-        ]
-        for c in confusions(found.matrix)
+        [f"{names[c.truth]} → {names[c.labelled]}", percent(c.share), f"{c.pixels:,}"] for c in confusions(found.matrix)
     ]
     listed = tag(
-        "div", tag("h3", "Most pixels confused"), table(["truth", "labelled", "% of the class", "pixels"], rows)
+        "div", tag("h3", "Most pixels confused"), table(["truth → labelled", "% of the class", "pixels"], rows)
     )
     return section(
         "Confusion",
-        tag("div", confusion_map(found.matrix, names), listed, class_="beside"),
+        tag("div", confusion_map(found.matrix, names), *([listed] if rows else []), class_="beside"),
         note="Each row is a class of the truth; its cells say, in percent of its pixels, what they were labelled. "
         "Below 0.5 % a cell is blank; a pointer on a cell shows its value.",
     )
