@@ -80,6 +80,17 @@ def test_links_inside_the_project_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_formulas_need_no_network(page):
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.S)
+    assert "$" not in text, "Sphinx loads what draws formulas from elsewhere"
+
+
+def test_the_first_page_leads_to_a_first_result():
+    (commands,) = blocks(ROOT / "docs" / "index.md", "bash")
+    assert [line.split()[1] for line in commands.splitlines()] == ["install", "demo", "train", "eval", "predict"]
+
+
 def test_references_of_the_code_lead_somewhere():
     files = {path: path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")}
     pattern = re.compile(r":(?:func|class|mod|meth|attr):`~?(featalign[\w.]*)`")
