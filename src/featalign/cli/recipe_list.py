@@ -15,8 +15,8 @@ of their own networks; where one network stands in several tables, its recipe na
 that the published result was not reproduced here: the data, the ImageNet weights and the GPU hours were not at hand.
 Every recipe is built and trained for two iterations on fabricated data of its layout by `make test-slow`.
 
-| recipe | what | published | here |
-|---|---|---|---|"""
+| recipe | published | here |
+|---|---|---|"""
 
 _METRICS = {"pq": " PQ", "miou": "", "mask_ap": " mask AP", "box_ap": " box AP"}
 
@@ -28,7 +28,7 @@ def show_recipes(markdown: Path | None) -> None:
     table(rows, header=("recipe", "published", "here", "what"), numbers=False)
     out.print("scores in percent, of mIoU if none is named; a YAML file of your own may name one of these as its base")
     if markdown is not None:
-        lines = [f"| `{name}` | {what} | {details(found[name])} | {here} |" for name, _, here, what in rows]
+        lines = [f"| `{name}`<br>{what} | {details(found[name])} | {here} |" for name, _, here, what in rows]
         write_atomically(markdown, "\n".join([_INTRODUCTION, *lines]) + "\n")
 
 
