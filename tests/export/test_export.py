@@ -217,6 +217,17 @@ def test_a_missing_package_is_named_with_the_cure(ifa, monkeypatch, tmp_path):
         export_model(ifa, tmp_path / "a.onnx", to="onnx")
 
 
+def test_what_runs_an_onnx_file_needs_nothing_of_what_writes_it(ifa, tmp_path):
+    written(ifa, tmp_path, "onnx", size=(64, 96))
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(['onnx', 'onnxscript'])\n"
+        "import torch, featalign.export\n"
+        "print(featalign.export.load_exported('model.onnx')(torch.zeros(1, 3, 64, 96)).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "torch.Size([1, 3, 64, 96])"
+
+
 def test_the_programs_of_the_page_run_without_this_library(ifa, tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
     programs = dict(zip(SUFFIX, re.findall(r"^```python\n(.*?)^```", page, re.M | re.S), strict=True))

@@ -97,7 +97,7 @@ def export_model(
 def _check(path: Path, target: Target, precision: Precision, mode: Mode, quantization: Quantization | None) -> None:
     if precision == "int8":
         require_nncf(target.name)  # first, because its extra brings the target's packages, too
-    target.require()
+    target.require(writing=True)
     if path.suffix.lower() != target.suffix:
         raise ConfigError(f"{path}: a file for {target.name} must end in {target.suffix}")
     if mode == "adaptive":

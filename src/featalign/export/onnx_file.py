@@ -14,13 +14,14 @@ from torch.export import ExportedProgram
 
 from featalign.errors import WeightsError, said
 from featalign.export.metadata import KEY, ExportInfo
-from featalign.export.onnx_rules import RULES
 
 OPSET = 20
 
 
 def write(program: ExportedProgram, info: ExportInfo, path: Path) -> None:
     """One file; the weights of a network of more than 2 GB lie beside it."""
+    from featalign.export.onnx_rules import RULES  # needs what running a file does not
+
     names = ["images", "size"] if info.size is None else ["images"]
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its steps
         found = torch.onnx.export(

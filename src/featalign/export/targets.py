@@ -29,11 +29,13 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """``suffix``: of the file. ``packages``: what writing or running it needs, from the extra ``featalign[export]``."""
+    """``suffix``: of the file. ``packages``: what running it needs, ``writers``: what writing it needs besides; all of
+    the extra ``featalign[export]``."""
 
     name: str
     suffix: str
-    packages: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    writers: tuple[str, ...] = ()
 
     @property
     def write(self) -> Callable[[ExportedProgram, ExportInfo, Path], None]:
@@ -45,9 +47,10 @@ class Target:
         """Opens a file. Raises WeightsError for one that is damaged or not of `featalign export`."""
         return self._module().open_file
 
-    def require(self) -> None:
+    def require(self, *, writing: bool = False) -> None:
         """Raises ConfigError with the command to run if a package is missing."""
-        missing = [name for name in self.packages if find_spec(name) is None]
+        needed = (*self.packages, *self.writers) if writing else self.packages
+        missing = [name for name in needed if find_spec(name) is None]
         if missing:
             raise ConfigError(f"{self.name} needs {', '.join(missing)}: pip install 'featalign[export]'")
 
@@ -57,9 +60,9 @@ class Target:
 
 
 TARGETS: dict[str, Target] = {
-    "onnx": Target("onnx", ".onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "onnx": Target("onnx", ".onnx", ("onnxruntime",), writers=("onnx", "onnxscript")),
     "openvino": Target("openvino", ".xml", ("openvino",)),
-    "torch": Target("torch", ".pt2", ()),
+    "torch": Target("torch", ".pt2"),
 }
 
 
