@@ -227,10 +227,10 @@ class ImplicitFunction(nn.Module):
     def _position_table(self, position: nn.Linear, queries: Queries, *, alone: bool) -> Tensor:
         """The first layer's part of the position at every distinct relative coordinate; ``alone``: of a single query.
 
-        What is the same at all queries the norm takes out again, so it has no gradient. Computed, that is rounding
-        noise in place of 0, most under autocast, and Adam takes full steps along it: on the grid of training many codes
-        are constant, and their weights would drift to where other positions are answered wrongly. Here the mean code
-        is learnt nothing from.
+        What is the same at all queries the norm takes out again, so its gradient is 0; computed, it is rounding noise,
+        most of all under autocast, and Adam takes full steps along noise. On the grid of training many codes are
+        constant, and their weights would drift to where other positions are answered wrongly (docs/resolution.md).
+        Therefore nothing is learnt from the mean code.
         """
         codes = position_codes(self.codes, queries).to(position.weight.dtype)
         norm = self.mlp[0]
