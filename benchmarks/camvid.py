@@ -66,6 +66,11 @@ ROWS: dict[str, dict[str, Any]] = {
     **{name: {"name": "semantic_fpn", "align": name} for name in ("fapn_none", "fapn_no_fsm", "fapn")},
     "fapn_slow_offsets": {"name": "semantic_fpn", "align": "fapn"},
     "fapn_points": {"name": "semantic_fpn", "align": "fapn", "options": {"point_head": True}},
+    **{
+        f"{fuse}_then_{align}": {"name": "fpn", "align": align, "options": {**BLENDED, "pathway": fuse}}
+        for fuse in ("fapn_none", "fapn")
+        for align in ("bilinear", "ifa")
+    },
     "fapn_realtime": {"name": "fapn_realtime", "width": None},
     "alignseg": {"name": "alignseg"},
     "deeplabv3plus": {"name": "deeplabv3plus", "align": "bilinear"},
@@ -88,6 +93,11 @@ TRAINING: dict[str, dict[str, Any]] = {
     "ifa_blended_points": {"query": "points"},
     "fapn_points": {"query": "uncertain"},
     "fapn_slow_offsets": {"query": "grid", "offset_lr_multiplier": 0.1},
+    **{f"fapn_none_then_{align}": {"query": "mixed", "boundary_share": 0.5} for align in ("bilinear", "ifa")},
+    **{
+        f"fapn_then_{align}": {"query": "mixed", "boundary_share": 0.5, "offset_lr_multiplier": 0.1}
+        for align in ("bilinear", "ifa")
+    },
     "bilinear_half": {"input_scale": 0.5},
     "bilinear_mixed": {"query": "mixed"},
     "bilinear_boundary": {"query": "mixed", "boundary_share": 0.5},

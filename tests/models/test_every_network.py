@@ -12,7 +12,7 @@ from torch import nn
 
 from featalign.models import Segmentor, create_model, list_models, load_model, model_choices, save_model
 
-PARTS = ("align", "context")
+PARTS = ("align", "context", "pathway")
 SMALL: dict[str, dict[str, Any]] = {
     "alignseg": {"width": 16},
     "deeplabv3plus": {"width": 16, "detail": 6, "hidden": (24, 16)},
@@ -28,6 +28,8 @@ SMALL: dict[str, dict[str, Any]] = {
 MORE: list[tuple[str, dict[str, Any]]] = [
     ("fapn_realtime", {"join": "add"}),
     ("fpn", {"align": "carafe", "extra_stride": 2}),
+    ("fpn", {"align": "deconvolution", "pathway": "alignfa"}),
+    ("fpn", {"blend": "bilinear", "pathway": "fapn", "aspp": 8, "auxiliary": False}),
     ("semantic_fpn", {"norm": "BN", "auxiliary": True}),
 ]
 
@@ -36,7 +38,11 @@ def variants() -> list[Any]:
     """Each network once per name of each of its parts, the other parts at their defaults; and a few choices more."""
     named = [(name, part, value) for name in list_models() for part in PARTS for value in offered(name, part)]
     chosen = [(name, {part: value}) for name, part, value in named] + MORE
-    return [pytest.param(name, options, id="-".join((name, *map(str, options.values())))) for name, options in chosen]
+    return [pytest.param(name, options, id=_said(name, options)) for name, options in chosen]
+
+
+def _said(name: str, options: dict[str, Any]) -> str:
+    return "-".join((name, *(f"{option}={value}" for option, value in options.items())))
 
 
 def offered(name: str, part: str) -> tuple[str, ...]:

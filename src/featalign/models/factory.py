@@ -116,9 +116,10 @@ def _check_choices(name: str, options: Mapping[str, Any]) -> None:
             continue
         hosts = [host for host in list_models() if value in model_choices(host).get(option, ())]
         if hosts:
+            here = [f', and here as {other}="{value}"' for other, names in choices.items() if value in names]
             raise ConfigError(
                 f'model "{name}" does not take {option} "{value}"; it takes {", ".join(accepted)}; '
-                f'"{value}" goes with {", ".join(hosts)}'
+                f'"{value}" goes with {", ".join(hosts)}{"".join(here)}'
             )
     check_choices(_builder(name), options, network=f'model "{name}"')
 

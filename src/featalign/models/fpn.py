@@ -6,14 +6,16 @@ image ──▶ backbone ──▶ stride 4   C2 ──1x1──▶ width ─┐
                        stride 32  C5 ──1x1 or ASPP──▶┘
                                   C4 ──▶ auxiliary head (training)
 
-The resamplers with parameters (deconvolution, up-sampling module, CARAFE) stand before the function, which then finds
-all levels on one grid.
+In place of the four 1x1 convolutions may stand a top-down pathway with any fuse: then the function reads levels that
+are aligned already, and answers between their cells. The resamplers with parameters (deconvolution, up-sampling module,
+CARAFE) stand before the function, which then finds all levels on one grid.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
@@ -21,7 +23,10 @@ from torch import Tensor, nn
 from featalign.align import ImplicitFunction
 from featalign.align.carafe import Carafe
 from featalign.align.encoding import Encoding, Frequencies
+from featalign.align.fapn import conv_norm
+from featalign.align.fuses import Fuse, FuseName, fuse_factory
 from featalign.align.ifa import Resample
+from featalign.align.pathways import TopDown
 from featalign.align.resample import Deconvolution, UpsamplingModule
 from featalign.backbones import Pyramid
 from featalign.context import ASPP
@@ -34,40 +39,50 @@ from featalign.models.segmentor import Segmentor
 from featalign.spec import Classes
 
 Align = Literal["ifa", "bilinear", "nearest", "deconvolution", "upsampling", "carafe"]
+Pathway = Literal["none"] | FuseName
 
 
-class ImplicitDecoder(nn.Module):
-    """Backbone maps, finest first, to K logits on any grid: one 1x1 convolution per level, then the implicit function.
+class Laterals(nn.ModuleList):
+    """Backbone maps, finest first, to levels of ``width`` channels: each by a 1x1 convolution, norm and ReLU.
 
     Args:
         channels: of the backbone maps.
-        width: channels of every level after its 1x1 convolution.
+        width: channels of every level.
         aspp: put atrous spatial pyramid pooling, with this many channels per branch, on the coarsest map (IFA*); 0
             for none.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int, *, aspp: int = 0) -> None:
+        *fine, coarse = channels
+        top = ASPP(coarse, width, inner=aspp) if aspp else conv_norm_relu(coarse, width, bias=True)
+        super().__init__([*(conv_norm_relu(count, width, bias=True) for count in fine), top])
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [lateral(level) for lateral, level in zip(self, maps, strict=True)]
+
+
+class ImplicitDecoder(nn.Module):
+    """Backbone maps, finest first, to K logits on any grid.
+
+    Args:
+        laterals: backbone maps to levels of the channels that ``function`` reads, on their own grids:
+            :class:`Laterals`, or a :class:`~featalign.align.TopDown` pathway.
         function: the rest, see :class:`~featalign.align.ImplicitFunction`.
         resamplers: bring each level but the finest to the finest one's grid, as ``resampler(level, size)``; without
             them every level stays on its own.
     """
 
     def __init__(
-        self,
-        channels: Sequence[int],
-        *,
-        width: int,
-        aspp: int,
-        function: ImplicitFunction,
-        resamplers: Sequence[nn.Module] = (),
+        self, laterals: nn.Module, function: ImplicitFunction, *, resamplers: Sequence[nn.Module] = ()
     ) -> None:
         super().__init__()
-        *fine, coarse = channels
-        top = ASPP(coarse, width, inner=aspp) if aspp else conv_norm_relu(coarse, width, bias=True)
-        self.laterals = nn.ModuleList([*(conv_norm_relu(c, width, bias=True) for c in fine), top])
+        self.laterals = laterals
         self.resamplers = nn.ModuleList(resamplers)
         self.function = function
 
     def project(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Backbone maps to levels of ``width`` channels, on one grid if there are resamplers."""
-        levels = [lateral(level) for lateral, level in zip(self.laterals, maps, strict=True)]
+        """Backbone maps to the levels that the function reads, on one grid if there are resamplers."""
+        levels: list[Tensor] = self.laterals(maps)
         if not self.resamplers:
             return levels
         finest, *coarser = levels
@@ -127,6 +142,7 @@ def fpn(
     width: int = 256,
     hidden: Sequence[int] = (512, 256, 256),
     aspp: int = 0,
+    pathway: Pathway | Fuse = "none",
     blend: Resample = "nearest",
     encoding: Encoding = "learned",
     dims: int = 24,
@@ -146,11 +162,17 @@ def fpn(
             ``nearest``, or behind a ``deconvolution``, an ``upsampling`` module or ``carafe`` per level.
         backbone, pretrained, in_channels, ceil_pool, multi_grid, extra_stride: see
             :class:`~featalign.backbones.Pyramid`.
-        width, aspp: see :class:`ImplicitDecoder`. The papers' ResNet-18 models have width 64.
+        width, aspp: see :class:`Laterals`. The papers' ResNet-18 models have width 64.
+        pathway: a top-down pathway before the function, with this fuse at every step, one of
+            :data:`~featalign.align.fuses.FUSES` or a factory of your own (such a model cannot be stored), and a 3x3
+            convolution on every level; ``none`` as in the paper.
         hidden, encoding, dims, frequencies, octaves: see :class:`~featalign.align.ImplicitFunction`.
         blend: how ``ifa`` takes its latent codes, ``nearest`` as published or ``bilinear`` without seams.
         auxiliary: whether there is a head at the third stage for training.
         align_corners: how the ``resized`` mode resizes; True is what the published evaluation does.
+
+    Raises:
+        ConfigError: for an unknown name, or a width that a fuse cannot divide.
     """
     check_count(width=width)
     check_count(aspp=aspp, least=0)
@@ -173,10 +195,8 @@ def fpn(
         resample=_resampling(align, blend),
     )
     decoder = ImplicitDecoder(
-        pyramid.channels,
-        width=width,
-        aspp=aspp,
-        function=function,
+        _laterals(pathway, pyramid.channels, width, aspp=aspp),
+        function,
         resamplers=_resamplers(align, width, [stride // pyramid.strides[0] for stride in pyramid.strides[1:]]),
     )
     return FPN(
@@ -186,6 +206,14 @@ def fpn(
         auxiliary=AuxiliaryHead(pyramid.channels[2], len(classes)) if auxiliary else None,
         align_corners=align_corners,
     )
+
+
+def _laterals(pathway: Pathway | Fuse, channels: Sequence[int], width: int, *, aspp: int) -> nn.Module:
+    """What brings the backbone's maps to ``width`` channels, each on its own grid."""
+    if pathway == "none":
+        return Laterals(channels, width, aspp=aspp)
+    top = partial(ASPP, inner=aspp) if aspp else partial(conv_norm, bias=True)
+    return TopDown(channels, width, fuse_factory(pathway), top=top, smooth=partial(conv_norm_relu, kernel=3))
 
 
 def _resampling(align: Align, blend: Resample) -> Resample:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from featalign.align import ImplicitFunction
 from featalign.errors import WeightsError
 from featalign.models.factory import create_model
-from featalign.models.fpn import ImplicitDecoder
+from featalign.models.fpn import ImplicitDecoder, Laterals
 from featalign.models.storage import filled
 
 State = dict[str, Tensor]
@@ -75,9 +75,8 @@ def _decoder(state: State) -> nn.Module:
     aspp = state["aspp.conv2.0.weight"].shape[0] if "aspp.conv2.0.weight" in state else 0
     coarse = state["aspp.conv2.0.weight" if aspp else "head.0.weight"].shape[1]
     function = _empty_function(_under(state, "ifa."), width)
-    return filled(
-        ImplicitDecoder([*channels, coarse], width=width, aspp=aspp, function=function), _rename_decoder(state)
-    )
+    laterals = Laterals([*channels, coarse], width, aspp=aspp)
+    return filled(ImplicitDecoder(laterals, function), _rename_decoder(state))
 
 
 def _function(state: State, *, level_channels: int) -> nn.Module:
