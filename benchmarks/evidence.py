@@ -43,6 +43,7 @@ PAIRS = [  # a row, and the one that it varies (another fuse, head, question, pr
     ("fapn_none_then_ifa", "fapn_none_then_bilinear"),
     ("fapn_none_then_ifa", "ifa_blended_boundary"),
     ("fapn_none_then_ifa", "smp_fpn"),
+    ("fapn_none_then_bilinear", "smp_fpn"),
     ("fapn_then_ifa", "fapn_then_bilinear"),
     ("fapn_then_ifa", "fapn_slow_offsets"),
     ("bilinear_boundary", "bilinear_mixed"),

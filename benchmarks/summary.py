@@ -55,6 +55,12 @@ CLAIMS = [
     Claim("of that, its offsets", "fapn", "fapn_none"),
     Claim("FaPN whose offsets learn at a tenth of the rate, against plain addition", "fapn_slow_offsets", "fpn_add"),
     Claim("of that, its offsets", "fapn_slow_offsets", "fapn_none"),
+    Claim(
+        "IFA with blended codes, behind FaPN's pathway without offsets, against bilinear resampling alone",
+        "fapn_none_then_ifa",
+        "bilinear",
+    ),
+    Claim("of that, IFA", "fapn_none_then_ifa", "fapn_none_then_bilinear"),
 ]
 SEEDS = 3
 """What a row must have to stand here."""
