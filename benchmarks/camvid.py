@@ -93,9 +93,9 @@ TRAINING: dict[str, dict[str, Any]] = {
     "ifa_blended_points": {"query": "points"},
     "fapn_points": {"query": "uncertain"},
     "fapn_slow_offsets": {"query": "grid", "offset_lr_multiplier": 0.1},
-    **{f"fapn_none_then_{align}": {"query": "mixed", "boundary_share": 0.5} for align in ("bilinear", "ifa")},
     **{
-        f"fapn_then_{align}": {"query": "mixed", "boundary_share": 0.5, "offset_lr_multiplier": 0.1}
+        f"{fuse}_then_{align}": {"query": "mixed", "boundary_share": 0.5, "offset_lr_multiplier": rate}
+        for fuse, rate in (("fapn_none", 1.0), ("fapn", 0.1))
         for align in ("bilinear", "ifa")
     },
     "bilinear_half": {"input_scale": 0.5},

@@ -64,7 +64,7 @@ def test_pyramid_pooling_stands_at_the_top_of_the_pathway():
     assert model.decoder.laterals.top.image[0].out_channels == 8
 
 
-def test_pathway_that_is_none(tmp_path):
+def test_what_is_no_pathway_is_refused_and_an_own_one_is_not_stored(tmp_path):
     with pytest.raises(ConfigError, match='unknown pathway "fapm" for model "fpn": did you mean "fapn"'):
         small(pathway="fapm")
     with pytest.raises(ConfigError, match="20 channels cannot share offsets in 8 groups"):

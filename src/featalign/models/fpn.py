@@ -43,7 +43,8 @@ Pathway = Literal["none"] | FuseName
 
 
 class Laterals(nn.ModuleList):
-    """Backbone maps, finest first, to levels of ``width`` channels: each by a 1x1 convolution, norm and ReLU.
+    """Backbone maps (B, channels[i], h_i, w_i), finest first, to levels (B, width, h_i, w_i): each by a 1x1
+    convolution, norm and ReLU (IFA, Fig. 2).
 
     Args:
         channels: of the backbone maps.
@@ -65,8 +66,8 @@ class ImplicitDecoder(nn.Module):
     """Backbone maps, finest first, to K logits on any grid.
 
     Args:
-        laterals: backbone maps to levels of the channels that ``function`` reads, on their own grids:
-            :class:`Laterals`, or a :class:`~featalign.align.TopDown` pathway.
+        laterals: backbone maps (B, C_i, h_i, w_i), finest first, to the levels (B, width, h_i, w_i) that ``function``
+            reads: :class:`Laterals`, or a :class:`~featalign.align.TopDown` pathway.
         function: the rest, see :class:`~featalign.align.ImplicitFunction`.
         resamplers: bring each level but the finest to the finest one's grid, as ``resampler(level, size)``; without
             them every level stays on its own.
@@ -165,7 +166,7 @@ def fpn(
         width, aspp: see :class:`Laterals`. The papers' ResNet-18 models have width 64.
         pathway: a top-down pathway before the function, with this fuse at every step, one of
             :data:`~featalign.align.fuses.FUSES` or a factory of your own (such a model cannot be stored), and a 3x3
-            convolution on every level; ``none`` as in the paper.
+            convolution on every level (FaPN, Fig. 3); ``none`` as in IFA's paper, which has no pathway (Fig. 2).
         hidden, encoding, dims, frequencies, octaves: see :class:`~featalign.align.ImplicitFunction`.
         blend: how ``ifa`` takes its latent codes, ``nearest`` as published or ``bilinear`` without seams.
         auxiliary: whether there is a head at the third stage for training.
@@ -209,7 +210,8 @@ def fpn(
 
 
 def _laterals(pathway: Pathway | Fuse, channels: Sequence[int], width: int, *, aspp: int) -> nn.Module:
-    """What brings the backbone's maps to ``width`` channels, each on its own grid."""
+    """What brings the backbone's maps to ``width`` channels, each on its own grid; behind a pathway, a 3x3 convolution,
+    norm and ReLU each."""
     if pathway == "none":
         return Laterals(channels, width, aspp=aspp)
     top = partial(ASPP, inner=aspp) if aspp else partial(conv_norm, bias=True)
