@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from featalign.errors import ConfigError
 from featalign.models.detector_factory import DetectionName, PanopticName
 from featalign.training import Recipe, list_recipes, load_recipe
+from featalign.training.recipe_text import _ELSEWHERE
 from featalign.training.recipe_types import DETECTION, PANOPTIC
 
 PACKAGE = Path(__file__).parents[2] / "src" / "featalign" / "recipes"
@@ -103,6 +104,12 @@ def test_overrides_are_yaml_typed() -> None:
     [
         ("training.iteration=200", r'training\.iteration: unknown field, did you mean "iterations"\?'),
         ("trainig.iterations=200", r'trainig: unknown field, did you mean "training"\?'),
+        ("iterations=200", r'iterations: unknown field, did you mean "training\.iterations"\?'),
+        ("data.flp=1", r'data\.flp: unknown field, did you mean "flip"\?'),
+        ("training.flip=1", r'flip: unknown field, did you mean "data\.flip" or "test\.flip"\?'),
+        ("training.batch_size=8", r'batch_size: unknown field, did you mean "batch"\?'),
+        ("learning_rate=0.1", r'learning_rate: unknown field, did you mean "training\.lr"\?'),
+        ("data.zzz=1", r"data\.zzz: unknown field, expected one of: cache, channels, "),
         ("training.iterations=many", r'training\.iterations: should be a valid integer, got "many"'),
         ("training.iterations=2.5", r"training\.iterations: should be a valid integer, got 2\.5"),
         ("training.batch=true", r"training\.batch: should be a valid integer, got true"),
@@ -196,3 +203,10 @@ def test_unknown_name_is_suggested(tmp_path: Path) -> None:
 def test_names_of_networks_that_find_objects() -> None:
     """Recipes name them apart, to be read without torch."""
     assert get_args(DetectionName) == DETECTION and get_args(PanopticName) == PANOPTIC
+
+
+def test_what_other_libraries_call_a_field_leads_to_one_of_ours() -> None:
+    sections = [field.annotation for field in Recipe.model_fields.values()]
+    ours = {name for section in sections if isinstance(section, type) for name in getattr(section, "model_fields", ())}
+    assert set(_ELSEWHERE.values()) <= ours
+    assert not set(_ELSEWHERE) & ours

@@ -11,7 +11,7 @@ from featalign.spec import Color
 
 
 def page(title: str, subtitle: str, parts: Iterable[Html]) -> str:
-    """The whole document. Light and dark schemes; tables of class ``sortable`` sort by a click on their header."""
+    """The whole document. Light and dark schemes; tables of class ``sortable`` sort by a click or Enter on a header."""
     template = Template((files("featalign.reports") / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=joined([title]), heading=tag("h1", title), subtitle=tag("p", subtitle, class_="lead"), body=joined(parts)

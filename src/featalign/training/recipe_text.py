@@ -15,6 +15,19 @@ from featalign.errors import ConfigError, did_you_mean
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
+_ELSEWHERE = {
+    "batch_size": "batch",
+    "learning_rate": "lr",
+    "epochs": "iterations",
+    "max_epochs": "iterations",
+    "amp": "precision",
+    "crop_size": "crop",
+    "num_workers": "workers",
+    "gradient_accumulation": "accumulate",
+    "encoder": "backbone",
+}
+"""What other libraries call some of our fields."""
+
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's numbers: PyYAML follows YAML 1.1, where ``1e-4`` is a string."""
@@ -101,12 +114,22 @@ def _fault(model: type[BaseModel], detail: ErrorDetails) -> str:
     path = detail["loc"]
     where = ".".join(str(part) for part in path)
     if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown field, {did_you_mean(str(path[-1]), _fields(model, path[:-1]))}"
+        return f"{where}: unknown field, {_hint(model, path)}"
     if detail["type"] == "value_error":
         error = str(detail["ctx"]["error"])
         return f"{where}: {error}" if path else error  # what concerns the whole recipe names its fields itself
     message = detail["msg"].removeprefix("Input ")
     return f"{where}: {message}, got {_shown(detail['input'])}"
+
+
+def _hint(model: type[BaseModel], path: Sequence[int | str]) -> str:
+    """What an unknown field was meant to be: one of that name, ours or another library's, or one spelt alike."""
+    name, beside = str(path[-1]), _fields(model, path[:-1])
+    ours = _ELSEWHERE.get(name, name)
+    if ours in beside:
+        return did_you_mean(ours, beside)
+    places = [f'"{section}.{ours}"' for section in model.model_fields if ours in _fields(model, [section])]
+    return f"did you mean {' or '.join(places)}?" if places else did_you_mean(name, beside)
 
 
 def _fields(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
