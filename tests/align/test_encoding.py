@@ -67,8 +67,16 @@ def test_only_learned_frequencies_train_and_are_stored():
 
 @pytest.mark.parametrize(("kind", "dims"), [("learned", 26), ("sine", 3), ("fixed", 0), ("cosine", -4)])
 def test_sizes_that_do_not_divide(kind, dims):
-    with pytest.raises(ConfigError, match="multiple of"):
+    with pytest.raises(ConfigError, match=r"dims must be a positive (multiple of|whole number)"):
         PositionEncoding(kind, dims=dims)
+
+
+def test_octaves_set_the_highest_frequency():
+    assert PositionEncoding("fixed", octaves=3).frequencies.max() == 8
+    for kind in ("fixed", "coord"):  # with and without an effect
+        for wrong in (-1, 17, math.nan, "3", None):
+            with pytest.raises(ConfigError, match="octaves must be a number from 0 to 16, got"):
+                PositionEncoding(kind, octaves=wrong)
 
 
 def test_misspelt_names():

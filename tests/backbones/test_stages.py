@@ -112,7 +112,7 @@ def test_multi_grid_multiplies_the_dilation_of_the_stage():
     ("name", "options", "message"),
     [
         ("resnet18", {"output_stride": 4}, "one of 8, 16, 32, got 4"),
-        ("resnet18", {"extra_stride": 0}, "at least 1, got 0"),
+        ("resnet18", {"extra_stride": 0}, "positive whole number, got 0"),
         ("resnet18", {"extra_stride": 2, "output_stride": 16}, "choose one of the two"),
         ("hrnet_w18_small", {"extra_stride": 2}, "does not run stage by stage"),
         ("hrnet_w18_small", {"output_stride": 8}, "cannot be dilated to output_stride 8; use output_stride=32"),

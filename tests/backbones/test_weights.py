@@ -69,14 +69,17 @@ def test_a_pickle_that_runs_code_is_refused_before_timm_reads_it(tmp_path, monke
         "featalign.backbones.body.timm.create_model",
         lambda *_, **__: torch.load(tmp_path / "running.pth", weights_only=False),
     )
-    with pytest.raises(ConfigError, match=r"running\.pth: not weights of backbone"):
-        Pyramid("resnet10t", pretrained=str(tmp_path / "running.pth"))
+    for path in (tmp_path / "running.pth", str(tmp_path / "running.pth")):
+        with pytest.raises(ConfigError, match=r"running\.pth: not weights of backbone"):
+            Pyramid("resnet10t", pretrained=path)
     assert capsys.readouterr().out == ""
 
 
 def test_missing_file():
     with pytest.raises(ConfigError, match=r"pretrained: no file nowhere\.pth; expected true, false, or the path"):
         Pyramid("resnet10t", pretrained="nowhere.pth")
+    with pytest.raises(ConfigError, match=r"pretrained: expected true, false, or the path of .*, got None"):
+        Pyramid("resnet10t", pretrained=None)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from featalign.models import Segmentor, create_model, list_models, load_model, model_choices, save_model
+from featalign.errors import ConfigError
+from featalign.models import (
+    Segmentor,
+    create_model,
+    list_models,
+    load_model,
+    model_choices,
+    model_options,
+    save_model,
+)
 
 PARTS = ("align", "context", "pathway")
 SMALL: dict[str, dict[str, Any]] = {
@@ -125,3 +134,13 @@ def test_trains_on_one_image_then_comes_back_from_a_folder(name, chosen, tmp_pat
     assert loaded.config == model.config
     with torch.no_grad():
         assert torch.equal(loaded(images), model(images))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_options_of_another_type_are_refused_in_plain_words(name):
+    options = model_options(name)
+    backbone = "hrnet_w18_small" if name.startswith("hrnet") else "resnet10t"
+    for option in options:
+        for wrong in (["a"], {}, math.nan):
+            with pytest.raises(ConfigError), torch.device("meta"):
+                create_model(name, classes=3, **{"backbone": backbone, option: wrong})

@@ -8,11 +8,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from featalign.errors import ConfigError, did_you_mean
+from featalign.errors import ConfigError, check_count, did_you_mean
 from featalign.layers import without_autocast
 
 Encoding = Literal["none", "coord", "sine", "cosine", "fixed", "learned"]
 Frequencies = Literal["published", "paper"]
+_OCTAVES = 16  # beyond, single precision has no phase to speak of
 
 
 class PositionEncoding(nn.Module):
@@ -27,7 +28,8 @@ class PositionEncoding(nn.Module):
             4, of 2 for ``sine`` and ``cosine``. Not used by ``none`` and ``coord``.
         frequencies: ``published`` (default) spaces n frequencies per axis evenly from 2^0 to 2^octaves, which is what
             the reported models were trained with; ``paper`` is Eq. 2 as printed, 2 e^l for l = 1 … n.
-        octaves: range of the ``published`` frequencies.
+        octaves: range of the ``published`` frequencies, 0 to 16. With six, as published, an answer at every pixel has
+            a fine pattern along borders; with three it has none (docs/resolution.md).
 
     Attributes:
         revealed: how much of the frequencies is let through, from 0 (none) over 0.5 (the lower half) to 1, which is
@@ -35,7 +37,7 @@ class PositionEncoding(nn.Module):
             Training may raise it, see :func:`featalign.training.annealing.annealed`; it is no part of the weights.
 
     Raises:
-        ConfigError: for an unknown kind or frequencies, or a size that does not divide.
+        ConfigError: for an unknown kind or frequencies, a size that does not divide, or octaves out of range.
     """
 
     def __init__(
@@ -55,7 +57,11 @@ class PositionEncoding(nn.Module):
         self.kind = kind
         self.revealed = 1.0
         self.functions = {"sine": 1, "cosine": 1, "fixed": 2, "learned": 2}.get(kind, 0)
-        if self.functions and (dims <= 0 or dims % (2 * self.functions)):
+        if not (isinstance(octaves, int | float) and 0 <= octaves <= _OCTAVES):
+            raise ConfigError(f"octaves must be a number from 0 to {_OCTAVES}, got {octaves!r}")
+        if self.functions:
+            check_count(dims=dims)
+        if self.functions and dims % (2 * self.functions):
             raise ConfigError(f'dims must be a positive multiple of {2 * self.functions} for "{kind}", got {dims}')
         matrix = (
             _axis_frequencies(dims // (2 * self.functions), frequencies, octaves)

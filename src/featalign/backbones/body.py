@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -20,16 +21,19 @@ _DEEP_STEM = {
 UNDILATED = 32  # output stride of a backbone as it is
 
 
-def create_body(name: str, in_channels: int, *, pretrained: bool | str, output_stride: int) -> nn.Module:
+def create_body(
+    name: str, in_channels: int, *, pretrained: bool | str | os.PathLike[str], output_stride: int
+) -> nn.Module:
     """The timm model with its quirks: HRNet's branches before their classification widening, Swin at any size.
 
     Raises:
         ConfigError: for an unknown name, weights that cannot be had, or a backbone that cannot be used so.
     """
-    known = _DEEP_STEM.get(name, name)
-    if not isinstance(name, str) or not timm.is_model(known):
+    known = _DEEP_STEM.get(name, name) if isinstance(name, str) else ""
+    if not timm.is_model(known):
         plain = str(name).removeprefix("timm/").partition(".")[0]  # as the hub writes it: timm/resnet18.a1_in1k
         raise ConfigError(f'unknown backbone "{name}": {did_you_mean(plain, [*timm.list_models(), *_DEEP_STEM])}')
+    pretrained = os.fspath(pretrained) if isinstance(pretrained, os.PathLike) else pretrained
     options: dict[str, Any] = {"features_only": True, "in_chans": in_channels, **pretrained_options(pretrained)}
     if name in _DEEP_STEM:
         options |= {"stem_type": "deep", "stem_width": 64}

@@ -11,6 +11,7 @@ of the 7x7 one.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ class Pyramid(nn.Module):
         name: str,
         *,
         in_channels: int = 3,
-        pretrained: bool | str = False,
+        pretrained: bool | str | os.PathLike[str] = False,
         strides: Sequence[int] = (4, 8, 16, 32),
         ceil_pool: bool = False,
         multi_grid: Sequence[int] | None = None,

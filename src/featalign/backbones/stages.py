@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from timm.models import FeatureListNet
 from torch import Tensor, nn
 
-from featalign.errors import ConfigError
+from featalign.errors import ConfigError, check_count, check_counts
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -19,8 +19,7 @@ def check_changes(output_stride: int, extra_stride: int) -> None:
     """Refuse strides that no backbone could be given. Raises ConfigError."""
     if output_stride not in OUTPUT_STRIDES:
         raise ConfigError(f"output_stride must be one of {', '.join(map(str, OUTPUT_STRIDES))}, got {output_stride}")
-    if extra_stride < 1:
-        raise ConfigError(f"extra_stride must be at least 1, got {extra_stride}")
+    check_count(extra_stride=extra_stride)
     if output_stride < max(OUTPUT_STRIDES) and extra_stride > 1:
         raise ConfigError(
             f"output_stride {output_stride} keeps maps fine and extra_stride {extra_stride} makes them coarse; "
@@ -46,6 +45,7 @@ def round_pooling_up(body: nn.Module, name: str) -> None:
 
 def dilate_last_stage(body: nn.Module, name: str, dilations: Sequence[int]) -> None:
     """Multiply the dilation of the 3x3 convolution of each bottleneck of the last stage, keeping its stride."""
+    check_counts(multi_grid=dilations)
     blocks = list(getattr(body, "layer4", ()))
     if len(blocks) != len(dilations) or not all(hasattr(block, "conv3") for block in blocks):
         raise ConfigError(

@@ -18,14 +18,15 @@ def pretrained_options(pretrained: bool | str) -> dict[str, Any]:
     """What timm is told: to download its weights, to read a file of them, or neither.
 
     Raises:
-        ConfigError: if there is no such file.
+        ConfigError: for anything else, or if there is no such file.
     """
     if isinstance(pretrained, bool):
         return {"pretrained": pretrained}
+    expected = "expected true, false, or the path of timm weights (.safetensors, .pth)"
+    if not isinstance(pretrained, str):
+        raise ConfigError(f"pretrained: {expected}, got {pretrained!r}")
     if not Path(pretrained).is_file():
-        raise ConfigError(
-            f"pretrained: no file {pretrained}; expected true, false, or the path of timm weights (.safetensors, .pth)"
-        )
+        raise ConfigError(f"pretrained: no file {pretrained}; {expected}")
     return {"pretrained": True, "pretrained_cfg_overlay": {"file": pretrained, "hf_hub_id": None, "url": ""}}
 
 
