@@ -179,6 +179,11 @@ def test_a_fuse_of_ones_own_is_not_stored(tmp_path):
         ("mask_rcnn", {"point_head": "no"}, "point_head must be true or false, got 'no'"),
         ("fcos", {"frozen_norms": 1}, "frozen_norms must be true or false, got 1"),
         ("mask_rcnn", {"anchors": 8}, "anchors must be positive whole numbers, at least one, got 8"),
+        ("fcos", {"fuse": ["fapn"]}, r"unknown fuse \"\['fapn'\]\""),
+        ("fcos", {"frozen_levels": "all"}, "frozen_levels must be a non-negative whole number, got 'all'"),
+        ("panoptic_fpn", {"things": ["cat"]}, r"different class ids in 0 … 1, got \['cat'\]"),
+        ("panoptic_fpn", {"things": 1}, "different class ids in 0 … 1, got 1"),
+        ("maskformer", {"things": {}}, "different class ids in 0 … 1, got {}"),
     ],
 )
 def test_wrong_options_are_refused(name, options, message):

@@ -62,6 +62,6 @@ def fuse_factory(align: FuseName | Fuse) -> Fuse:
     """The factory of a name, or the one that is given. Raises ConfigError for an unknown name."""
     if callable(align):
         return align
-    if align not in FUSES:
+    if not isinstance(align, str) or align not in FUSES:
         raise ConfigError(f'unknown fuse "{align}": {did_you_mean(align, FUSES)}')
     return FUSES[align]

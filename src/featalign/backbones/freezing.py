@@ -9,7 +9,7 @@ from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import nn
 
 from featalign.backbones.pyramid import Pyramid
-from featalign.errors import ConfigError
+from featalign.errors import ConfigError, check_count
 
 
 def freeze_norms(backbone: Pyramid) -> None:
@@ -30,7 +30,8 @@ def freeze_levels(backbone: Pyramid, count: int) -> None:
     Raises:
         ConfigError: if there are not so many maps.
     """
-    if not 0 <= count <= len(backbone.strides):
+    check_count(frozen_levels=count, least=0)
+    if count > len(backbone.strides):
         raise ConfigError(f"frozen_levels must be 0 … {len(backbone.strides)} of this backbone's maps, got {count}")
     if count:
         for parameter in _sources(backbone, count):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from torchvision.models import detection
@@ -195,8 +196,9 @@ def _things(name: str, things: Sequence[int] | None, classes: int) -> list[int] 
         raise ConfigError(
             f'"{name}" tells {IGNORE_INDEX} classes apart at most, as {IGNORE_INDEX} marks void pixels; got {classes}'
         )
-    if len(set(things)) != len(things) or not all(0 <= label < classes for label in things):
-        raise ConfigError(f"things must be different class ids in 0 … {classes - 1}, got {list(things)}")
+    row = isinstance(things, Sequence) and all(isinstance(label, Integral) for label in things)
+    if not row or len(set(things)) != len(things) or not all(0 <= label < classes for label in things):
+        raise ConfigError(f"things must be different class ids in 0 … {classes - 1}, got {things!r}")
     return sorted(things)
 
 
