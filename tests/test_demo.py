@@ -20,7 +20,7 @@ def test_demo_trains_scores_and_draws(tmp_path):
     shown = io.StringIO()
     counts = {"train": 4, "val": 2, "test": 2}
     result = run_demo(tmp_path / "demo", overrides=SHORT, counts=counts, console=Console(file=shown, width=120))
-    assert set(result.scores) == {"bilinear", "IFA"}
+    assert set(result.scores) == {"bilinear", "FSM + IFA"}
     for by_size in result.scores.values():
         pixels = [int(found.matrix.sum()) for found in by_size.values()]
         assert pixels == [2 * 48 * 64, 2 * 192 * 256]
@@ -28,12 +28,14 @@ def test_demo_trains_scores_and_draws(tmp_path):
     with Image.open(result.figure) as figure:
         assert figure.width > 1000
     content = json.loads((tmp_path / "demo" / "results.json").read_text())
-    assert content["IFA"]["192x256"]["miou"] == result.scores["IFA"][4].scores.miou
-    for name in ("bilinear", "ifa"):
+    assert content["FSM + IFA"]["192x256"]["miou"] == result.scores["FSM + IFA"][4].scores.miou
+    for name in ("fpn_bilinear", "fpn_fapn_ifa"):
         assert (tmp_path / "demo" / "runs" / name / "model" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("file", ["runs/ifa/recipe.yaml", "runs/bilinear/log.jsonl", "figure.png", "results.json"])
+@pytest.mark.parametrize(
+    "file", ["runs/fpn_fapn_ifa/recipe.yaml", "runs/fpn_bilinear/log.jsonl", "figure.png", "results.json"]
+)
 def test_what_is_of_no_demonstration_is_not_replaced(tmp_path, file):
     theirs = tmp_path / file
     theirs.parent.mkdir(parents=True, exist_ok=True)
@@ -45,9 +47,9 @@ def test_what_is_of_no_demonstration_is_not_replaced(tmp_path, file):
 
 
 def test_an_earlier_demonstration_is_replaced(tmp_path, monkeypatch):
-    (tmp_path / "runs/ifa").mkdir(parents=True)
-    changed = load_recipe("demo/fpn_ifa").with_overrides(SHORT)
-    (tmp_path / "runs/ifa/recipe.yaml").write_text(changed.to_yaml())
+    (tmp_path / "runs/fpn_fapn_ifa").mkdir(parents=True)
+    changed = load_recipe("demo/fpn_fapn_ifa").with_overrides(SHORT)
+    (tmp_path / "runs/fpn_fapn_ifa/recipe.yaml").write_text(changed.to_yaml())
     (tmp_path / "figure.png").write_bytes(b"")
 
     def begun(*_: object, **__: object) -> None:

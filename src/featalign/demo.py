@@ -1,7 +1,8 @@
 """The demonstration: learn drawn scenes, then ask for more pixels than the images ever had.
 
-Scenes are drawn by formulas, so there is exact truth at every resolution. IFA and its bilinear sibling, which differ
-only in how levels are aligned, are trained alike at 96x96 and judged at 96x96 and, from the same images, at 384x384.
+Scenes are drawn by formulas, so there is exact truth at every resolution. Two networks that differ only in how levels
+are aligned, by FaPN's feature selection (FSM) and IFA or by bilinear resampling alone, are trained alike at 96x96 and
+judged at 96x96 and, from the same images, at 384x384.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from featalign.training.run import train
 from featalign.training.run_folder import RunFolder
 from featalign.training.splits import Splits
 
-MODELS = {"bilinear": "demo/fpn_bilinear", "IFA": "demo/fpn_ifa"}
+MODELS = {"bilinear": "demo/fpn_bilinear", "FSM + IFA": "demo/fpn_fapn_ifa"}
 FINER = 4
 COUNTS = {"train": 400, "val": 40, "test": 80}
 CANDIDATES = 20  # test scenes that the figure is chosen from
@@ -60,15 +61,16 @@ def run_demo(
     """
     console = console or Console(stderr=True)
     recipes = {name: load_recipe(recipe).with_overrides(overrides) for name, recipe in MODELS.items()}
-    folders = {name: RunFolder(out / "runs" / name.lower()) for name in recipes}
+    folders = {name: RunFolder(out / "runs" / Path(recipe).name) for name, recipe in MODELS.items()}
     figure, results = out / "figure.png", out / "results.json"
     strange = [folders[name].root for name, recipe in recipes.items() if not _may_replace(folders[name], recipe)]
     if not any(folder.earlier() for folder in folders.values()):
         strange += [file for file in (figure, results) if file.exists()]
     if strange:
         raise ConfigError(f"{strange[0]}: is of no demonstration and would be replaced; choose another --out")
-    size = recipes["IFA"].data.crop
-    splits = _draw_splits(recipes["IFA"], counts, console)
+    common = next(iter(recipes.values()))
+    size = common.data.crop
+    splits = _draw_splits(common, counts, console)
     predictors = {}
     for name, recipe in recipes.items():
         console.print(f"training {name}: {recipe.training.iterations} iterations at {size[0]}x{size[1]}", style="bold")

@@ -155,11 +155,11 @@ class TestBase:
             load_recipe(tmp_path / "d.yaml")
 
     def test_options_that_are_none_are_told(self, tmp_path: Path) -> None:
-        self.write(tmp_path, f="base: demo/fpn_ifa\nmodel: {options: null}\ndata: {options: [1]}\n")
+        self.write(tmp_path, f="base: demo/fpn_fapn_ifa\nmodel: {options: null}\ndata: {options: [1]}\n")
         with pytest.raises(ConfigError, match=r"2 faults\n  model.options: .*\n  data.options: "):
             load_recipe(tmp_path / "f.yaml")
 
     def test_a_misspelt_section_of_a_base_is_told(self, tmp_path: Path) -> None:
-        self.write(tmp_path, e="base: demo/fpn_ifa\ntrainin: {lr: 1}\n")
+        self.write(tmp_path, e="base: demo/fpn_fapn_ifa\ntrainin: {lr: 1}\n")
         with pytest.raises(ConfigError, match='did you mean "training"'):
             load_recipe(tmp_path / "e.yaml")
