@@ -71,6 +71,12 @@ ROWS: dict[str, dict[str, Any]] = {
         for fuse in ("fapn_none", "fapn")
         for align in ("bilinear", "ifa")
     },
+    "fapn_none_then_ifa_octaves3": {
+        "name": "fpn",
+        "align": "ifa",
+        "options": {**BLENDED, "pathway": "fapn_none", "octaves": 3},
+    },
+    "fapn_none_boundary": {"name": "semantic_fpn", "align": "fapn_none"},
     "fapn_realtime": {"name": "fapn_realtime", "width": None},
     "alignseg": {"name": "alignseg"},
     "deeplabv3plus": {"name": "deeplabv3plus", "align": "bilinear"},
@@ -97,6 +103,10 @@ TRAINING: dict[str, dict[str, Any]] = {
         f"{fuse}_then_{align}": {"query": "mixed", "boundary_share": 0.5, "offset_lr_multiplier": rate}
         for fuse, rate in (("fapn_none", 1.0), ("fapn", 0.1))
         for align in ("bilinear", "ifa")
+    },
+    **{
+        name: {"query": "mixed", "boundary_share": 0.5, "precision": "fp32"}
+        for name in ("fapn_none_then_ifa_octaves3", "fapn_none_boundary")
     },
     "bilinear_half": {"input_scale": 0.5},
     "bilinear_mixed": {"query": "mixed"},
