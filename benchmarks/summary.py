@@ -61,6 +61,7 @@ CLAIMS = [
         "bilinear",
     ),
     Claim("of that, IFA", "fapn_none_then_ifa", "fapn_none_then_bilinear"),
+    Claim("FaPN's pathway without offsets, points near boundaries against the grid", "fapn_none_boundary", "fapn_none"),
 ]
 SEEDS = 3
 """What a row must have to stand here."""
