@@ -193,7 +193,7 @@ def test_deeplab_at_larger_strides(align, extra, strides):
         ("deeplabv3plus", {"align": "bilinear", "frequencies": "papr"}, 'for deeplabv3plus: did you mean "paper"'),
         ("deeplabv3plus", {"output_stride": 4}, "one of 8, 16, 32"),
         ("deeplabv3plus", {"output_stride": 8, "extra_stride": 2}, "choose one of the two"),
-        ("deeplabv3plus", {"extra_stride": 0}, "at least 1"),
+        ("deeplabv3plus", {"extra_stride": 0}, "positive whole number"),
         ("deeplabv3plus", {"backbone": "hrnet_w18_small", "extra_stride": 2}, "does not run stage by stage"),
         ("pspnet", {"backbone": "hrnet_w18_small"}, "cannot be dilated to output_stride 8; use output_stride=32"),
     ],
