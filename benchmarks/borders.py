@@ -1,5 +1,4 @@
-"""How long the borders between classes are in answers of a network, and what the high frequencies of IFA have to do
-with it.
+"""How long the borders between classes are in a network's answers, and how much of that IFA's high frequencies draw.
 
     python benchmarks/borders.py runs/evidence/pretrained/fapn_none_then_ifa-* --data camvid-full/camvid \\
         --input-size 360x480 --images 24 --revealed 1 0.5 0.2
@@ -30,7 +29,7 @@ from featalign.spec import IGNORE_INDEX
 
 @dataclass
 class Borders:
-    """Sums over the images."""
+    """Sums over the images; ``found`` and ``true`` are lengths in pixel edges, of the answers and of the labels."""
 
     matrix: ConfusionMatrix
     bands: BoundaryBands
@@ -55,7 +54,8 @@ class Borders:
 def borders(
     predictor: Predictor, labelled: SegmentationDataset, *, images: int, input_size: tuple[int, int] | None
 ) -> Borders:
-    """Of so many images, evenly spread, answered at the size of their masks."""
+    """Of so many images, evenly spread, answered at the size of their masks; the network sees them at ``input_size``,
+    (height, width) in pixels, or at their own."""
     classes = len(labelled.classes)
     sums = Borders(ConfusionMatrix(classes), BoundaryBands(classes, (3,)))
     for index in torch.linspace(0, len(labelled) - 1, min(images, len(labelled))).long().tolist():

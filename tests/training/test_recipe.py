@@ -53,14 +53,18 @@ def test_packaged_recipe_spells_out_every_field(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "bilinear"),
-    [("camvid/fpn_ifa_resnet18", "camvid/fpn_bilinear_resnet18"), ("demo/fpn_fapn_ifa", "demo/fpn_bilinear")],
+    ("name", "bilinear", "of_alignment"),
+    [
+        ("camvid/fpn_ifa_resnet18", "camvid/fpn_bilinear_resnet18", set()),
+        ("demo/fpn_fapn_ifa", "demo/fpn_bilinear", {"pathway", "blend", "octaves"}),
+    ],
 )
-def test_siblings_differ_in_alignment_only(name: str, bilinear: str) -> None:
+def test_siblings_differ_in_alignment_only(name: str, bilinear: str, of_alignment: set[str]) -> None:
     ours, sibling = load_recipe(name).model_dump(), load_recipe(bilinear).model_dump()
     assert (ours["model"].pop("align"), sibling["model"].pop("align")) == ("ifa", "bilinear")
-    for option in ("pathway", "blend", "octaves"):
-        ours["model"]["options"].pop(option, None)
+    assert set(ours["model"]["options"]) - set(sibling["model"]["options"]) == of_alignment
+    for option in of_alignment:
+        del ours["model"]["options"][option]
     assert ours.pop("summary") != sibling.pop("summary")
     del ours["measured"], sibling["measured"]
     assert ours == sibling

@@ -61,8 +61,8 @@ class PositionEncoding(nn.Module):
             raise ConfigError(f"octaves must be a number from 0 to {_OCTAVES}, got {octaves!r}")
         if self.functions:
             check_count(dims=dims)
-        if self.functions and dims % (2 * self.functions):
-            raise ConfigError(f'dims must be a positive multiple of {2 * self.functions} for "{kind}", got {dims}')
+            if dims % (2 * self.functions):
+                raise ConfigError(f'dims must be a positive multiple of {2 * self.functions} for "{kind}", got {dims}')
         matrix = (
             _axis_frequencies(dims // (2 * self.functions), frequencies, octaves)
             if self.functions
